@@ -1,0 +1,134 @@
+package mailbox
+
+import (
+	"context"
+	"io"
+	"iter"
+
+	"github.com/goniec-mail/goniec"
+)
+
+// Optional interfaces of a Mailbox. Callers use the package function of the same purpose, which
+// falls back where the store has none.
+
+// MultiAppender appends several messages: all or none (RFC 3502). The package function AppendAll
+// falls back to Append and takes the first ones back when a later one fails.
+type MultiAppender interface {
+	AppendAll(ctx context.Context, msgs iter.Seq2[NewMessage, error]) ([]Meta, error)
+}
+
+// NewMessage is one message for AppendAll. Msg is read before the sequence is asked for the next.
+type NewMessage struct {
+	Msg     io.Reader
+	Options AppendOptions
+}
+
+// Derived keeps opaque bytes that were computed from a message's immutable content, so that they
+// need not be computed again: wire-ready ENVELOPE and BODYSTRUCTURE above all. They are a cache: a
+// store may drop them at any time. kind names and versions the computation ("imap.envelope/1").
+type Derived interface {
+	// Derived yields what is kept of kind for the UIDs of uids, ascending, passing over the
+	// others. The bytes are valid until the next step and must not be changed.
+	Derived(ctx context.Context, kind string, uids UIDSet) iter.Seq2[UID, []byte]
+	// SetDerived keeps the bytes of some messages. It need not be durable, and an error may be ignored.
+	SetDerived(ctx context.Context, kind string, values iter.Seq2[UID, []byte]) error
+}
+
+// Watcher tells when a folder may have changed.
+type Watcher interface {
+	// Watch calls notify soon after each change, by whomever it was made, until ctx ends; several
+	// changes may give one call. notify must not block and must not call the store. Watch itself
+	// returns at once. The caller then asks Changes.
+	Watch(ctx context.Context, notify func()) error
+}
+
+// Locker gives POP3's exclusive lock (RFC 1939 §4): it excludes other Locks of the same folder, not
+// other work.
+type Locker interface {
+	// Lock returns ErrInUse when another session has the lock. unlock may be called more than once.
+	Lock(ctx context.Context) (unlock func(), err error)
+}
+
+// Identified gives each message an identity for POP3's UIDL (RFC 1939 §7): 1 to 70 characters from
+// 0x21 to 0x7E, the same in every session and unique in the folder. The fall-back makes one of
+// UIDVALIDITY and UID.
+type Identified interface {
+	UniqueIDs(ctx context.Context, uids UIDSet) iter.Seq2[UID, string]
+}
+
+// Metadata keeps annotations of a folder (RFC 5464): entry names begin with /private/ or /shared/.
+type Metadata interface {
+	Annotations(ctx context.Context) (map[string][]byte, error)
+	// SetAnnotation sets an entry; a nil value removes it.
+	SetAnnotation(ctx context.Context, entry string, value []byte) error
+}
+
+// Optional interfaces of an Account. Destinations are named, so that a wrapper around the account is
+// asked for them too.
+
+// Copier copies messages inside an account without reading them through.
+type Copier interface {
+	// Copy copies uids of one folder into another, all or none, with flags, keywords and dates.
+	Copy(ctx context.Context, from string, uids UIDSet, to string) (CopyResult, error)
+}
+
+// Mover moves messages inside an account (RFC 6851): each is in one of the two folders at any
+// time, also after a crash, or for a moment in both; never in none.
+type Mover interface {
+	Move(ctx context.Context, from string, uids UIDSet, to string) (CopyResult, error)
+}
+
+// CopyResult is the answer of Copy and Move, what COPYUID says (RFC 4315): UIDs[i] of the source
+// became UIDs[i] of the destination.
+type CopyResult struct {
+	UIDValidity uint32 // of the destination
+	Source      []UID
+	Dest        []UID
+}
+
+// Subscriber keeps the list of subscribed names; they need not exist.
+type Subscriber interface {
+	Subscribed(ctx context.Context) ([]string, error)
+	Subscribe(ctx context.Context, name string, on bool) error
+}
+
+// QuotaKeeper knows the limits of an account (RFC 9208).
+type QuotaKeeper interface {
+	Quota(ctx context.Context) (QuotaUse, error)
+	// SetQuota changes the limits; 0 removes one.
+	SetQuota(ctx context.Context, octets, messages int64) error
+}
+
+// QuotaUse is what is used, and the limits; a limit of 0 is none.
+type QuotaUse struct {
+	Octets, OctetLimit     int64
+	Messages, MessageLimit int64
+}
+
+// SpecialUser changes a folder's special use after its creation ("" removes it).
+type SpecialUser interface {
+	SetSpecialUse(ctx context.Context, name string, use SpecialUse) error
+}
+
+// AccountWatcher tells which folders may have changed, been made, renamed or deleted: the source of
+// NOTIFY (RFC 5465).
+type AccountWatcher interface {
+	// WatchAccount calls notify with a folder's name, or "" when the list of folders changed, until
+	// ctx ends. The rules of Watcher.Watch hold.
+	WatchAccount(ctx context.Context, notify func(name string)) error
+}
+
+// Optional interface of a Store.
+
+// MultiDeliverer delivers one message into many folders with one write: the others are links where
+// the store can. It assigns no UIDs; the next open does.
+type MultiDeliverer interface {
+	// DeliverAll returns one error, nil or not, for each target: nil is durable.
+	DeliverAll(ctx context.Context, to []Target, msg goniec.Content, o AppendOptions) []error
+}
+
+// Target is where DeliverAll puts a message.
+type Target struct {
+	User string
+	Name string // folder; "" = INBOX. A folder that does not exist is ErrNotFound.
+}
