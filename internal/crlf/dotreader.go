@@ -1,9 +1,6 @@
 package crlf
 
-import (
-	"bytes"
-	"io"
-)
+import "io"
 
 // DefaultDrain is how many octets Drain consumes, when not told otherwise, in search of the end of a message.
 const DefaultDrain = 64 << 20
@@ -159,7 +156,9 @@ func (d *DotReader) finalError() error {
 // scanMore scans what is buffered, after reading more if that is too little to decide anything.
 func (d *DotReader) scanMore() error {
 	for {
-		used := d.scan(d.r.Peek())
+		out := squeeze{b: d.r.Peek()}
+		used := d.scan(&out)
+		d.pend = out.content()
 		d.r.pos += used
 		d.used += int64(used)
 		if used > 0 {
@@ -171,107 +170,69 @@ func (d *DotReader) scanMore() error {
 	}
 }
 
-// scan takes the dots out of b in place, leaves the content in pend and extra and returns how much of b it has used. It
+// scan gathers the content in out, and in extra what follows it, and returns how much of out.b it has used. It
 // stops early at the end of the message, before octets that it cannot judge yet (a CR, or a dot that may be the final one), and
 // behind a bare CR or LF that is to be replaced.
-func (d *DotReader) scan(b []byte) int {
-	var (
-		i    int             // next octet to be looked at
-		from int             // b[from:i] is content that has not been moved yet
-		out  = squeeze{b: b} // content so far
-		crs  int             // CRs that belong to a CRLF
-	)
-scan:
+func (d *DotReader) scan(out *squeeze) int {
+	b := out.b
+	i := 0 // next octet to be looked at
 	for {
 		if d.bol {
 			switch judgeDot(b[i:]) {
 			case undecided:
-				break scan
+				out.keep(i)
+				return i
 			case finalDot:
-				out.add(from, i)
-				d.finish(out.content(), crs)
+				out.keep(i)
 				d.ended = true
 				return i + 3
 			case stuffedDot:
-				out.add(from, i)
+				out.keep(i)
 				i++
-				from = i
+				out.from = i
 			}
 			d.bol = false
 		}
-		n := bytes.IndexByte(b[i:], '\n')
-		if d.opts.Bare == Normalise {
-			if k := d.bareIn(b[i:], n); k >= 0 {
-				out.add(from, i+k)
-				d.grow(k)
-				d.line = 0
-				d.finish(out.content(), crs)
-				d.extra = newline
-				return i + k + 1
+		k := indexEOL(b[i:])
+		if k < 0 {
+			d.grow(len(b) - i)
+			out.keep(len(b))
+			return len(b)
+		}
+		d.grow(k)
+		i += k
+		switch judgeEOL(b[i:]) {
+		case wholeEOL:
+			i += 2
+			d.line, d.bol = 0, true
+		case bareEOL:
+			if d.bare(b[i]) {
+				out.keep(i)
+				d.line, d.extra = 0, newline
+				return i + 1
 			}
+			i++
+		case cutEOL:
+			out.keep(i)
+			return i
 		}
-		if n < 0 {
-			rest := len(b) - i
-			if rest > 0 && b[len(b)-1] == '\r' {
-				rest--
-			}
-			d.grow(rest)
-			i += rest
-			break
-		}
-		if n > 0 && b[i+n-1] == '\r' {
-			d.grow(n - 1)
-			d.line = 0
-			d.bol = true
-			crs++
-		} else {
-			d.bareLF()
-		}
-		i += n + 1
 	}
-	out.add(from, i)
-	d.finish(out.content(), crs)
-	return i
 }
 
-// finish makes b, in which crs CRs are followed by an LF, the content to be delivered.
-func (d *DotReader) finish(b []byte, crs int) {
-	if d.opts.Bare == Reject && bytes.Count(b, newline[:1]) != crs {
-		d.bareCR()
-	}
-	d.pend = b
-}
-
-// bareIn returns the index of the first bare CR or LF in b, whose first LF is at n (or -1), and -1 when there is none. A CR
-// at the end of b is left for later.
-func (d *DotReader) bareIn(b []byte, n int) int {
-	line := b
-	if n >= 0 {
-		line = b[:n]
-	}
-	switch k := bytes.IndexByte(line, '\r'); {
-	case k >= 0 && k < len(line)-1:
-		d.bareCR()
-		return k
-	case k < 0 && n >= 0:
-		d.bareLF()
-		return n
-	}
-	return -1
-}
-
-// squeeze closes gaps in b: content behind a gap moves forward.
+// squeeze gathers content at the beginning of b, closing the gaps that dots leave.
 type squeeze struct {
-	b []byte
-	n int
+	b    []byte
+	n    int // b[:n] is gathered
+	from int // b[from:] is still to be gathered, as far as it is content
 }
 
-// add appends b[from:to] to the content.
-func (s *squeeze) add(from, to int) {
-	if s.n != from {
-		copy(s.b[s.n:], s.b[from:to])
+// keep gathers b[from:to].
+func (s *squeeze) keep(to int) {
+	if s.n != s.from {
+		copy(s.b[s.n:], s.b[s.from:to])
 	}
-	s.n += to - from
+	s.n += to - s.from
+	s.from = to
 }
 
 func (s *squeeze) content() []byte { return s.b[:s.n] }

@@ -1,9 +1,6 @@
 package crlf
 
-import (
-	"bytes"
-	"io"
-)
+import "io"
 
 // writeStep is how much a DotWriter judges before it writes it.
 const writeStep = 32 << 10
@@ -157,36 +154,16 @@ func (d *DotWriter) put(p []byte) {
 // wellFormed returns the length of the beginning of p that can be sent as it is: it stops before a bare LF, a CR that is not
 // followed by an LF in p, and a dot behind a CRLF. A dot at the very beginning is the caller's.
 func wellFormed(p []byte) int {
-	n, pairs := 0, 0
+	n := 0
 	for {
-		k := bytes.IndexByte(p[n:], '\r')
-		if k < 0 {
-			n = len(p)
-			break
-		}
-		if n += k; n+1 == len(p) || p[n+1] != '\n' {
-			break
-		}
-		n += 2
-		pairs++
-		if n == len(p) || p[n] == '.' {
-			break
-		}
-	}
-	if bytes.Count(p[:n], newline[1:]) != pairs {
-		return firstBareLF(p[:n])
-	}
-	return n
-}
-
-// firstBareLF returns the index of the first LF without a CR before it, or the length of p.
-func firstBareLF(p []byte) int {
-	for n := 0; ; n++ {
-		k := bytes.IndexByte(p[n:], '\n')
+		k := indexEOL(p[n:])
 		if k < 0 {
 			return len(p)
 		}
-		if n += k; n == 0 || p[n-1] != '\r' {
+		if n += k; judgeEOL(p[n:]) != wholeEOL {
+			return n
+		}
+		if n += 2; n == len(p) || p[n] == '.' {
 			return n
 		}
 	}

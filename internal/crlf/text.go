@@ -3,6 +3,7 @@ package crlf
 import (
 	"bytes"
 	"encoding/binary"
+	"math/bits"
 )
 
 // Bare is what happens to a bare CR or a bare LF in the text of a message.
@@ -54,25 +55,29 @@ func (t *text) flaw(e Error) {
 	}
 }
 
-// bareLF and bareCR record what was seen, and whether that is a fault.
-func (t *text) bareLF() {
-	t.stats.BareLF = true
-	if t.opts.Bare == Reject {
-		t.flaw(ErrBareLF)
+// bare records a bare CR or LF and reports whether it is to be replaced; otherwise it is a fault.
+func (t *text) bare(c byte) (replace bool) {
+	e := ErrBareCR
+	if c == '\n' {
+		e = ErrBareLF
 	}
-}
-
-func (t *text) bareCR() {
-	t.stats.BareCR = true
+	t.stats.BareCR = t.stats.BareCR || e == ErrBareCR
+	t.stats.BareLF = t.stats.BareLF || e == ErrBareLF
 	if t.opts.Bare == Reject {
-		t.flaw(ErrBareCR)
+		t.flaw(e)
 	}
+	return t.opts.Bare != Reject
 }
 
 // grow adds n octets to the unfinished line.
 func (t *text) grow(n int) {
-	t.line += n
-	t.stats.LongestLine = max(t.stats.LongestLine, t.line)
+	if t.line += n; t.line > t.stats.LongestLine {
+		t.longest()
+	}
+}
+
+func (t *text) longest() {
+	t.stats.LongestLine = t.line
 	if t.opts.MaxLine > 0 && t.line > t.opts.MaxLine {
 		t.flaw(ErrLineTooLong)
 	}
@@ -106,4 +111,51 @@ func eightBit(b []byte) bool {
 		}
 	}
 	return false
+}
+
+type eolVerdict uint8
+
+const (
+	wholeEOL eolVerdict = iota // a CRLF
+	bareEOL                    // a bare CR or LF
+	cutEOL                     // a CR at the end of what is there: the next octet decides
+)
+
+// judgeEOL says what b, which begins with a CR or LF, begins with.
+func judgeEOL(b []byte) eolVerdict {
+	switch {
+	case b[0] == '\n':
+		return bareEOL
+	case len(b) == 1:
+		return cutEOL
+	case b[1] != '\n':
+		return bareEOL
+	}
+	return wholeEOL
+}
+
+// indexEOL returns the index of the first CR or LF in b, or -1. One search for both, 8 octets at a step, is what keeps hostile mixtures
+// of bare CRs and LFs as cheap as ordinary lines, and short lines cheaper than two calls of bytes.IndexByte.
+func indexEOL(b []byte) int {
+	const (
+		ones = 0x0101010101010101
+		high = 0x8080808080808080
+		crs  = '\r' * ones
+		lfs  = '\n' * ones
+	)
+	i := 0
+	for ; len(b)-i >= 8; i += 8 {
+		v := binary.LittleEndian.Uint64(b[i:])
+		cr, lf := v^crs, v^lfs
+		// The classic test for a zero octet; the lowest one it finds is real.
+		if m := ((cr-ones)&^cr | (lf-ones)&^lf) & high; m != 0 {
+			return i + bits.TrailingZeros64(m)>>3
+		}
+	}
+	for ; i < len(b); i++ {
+		if b[i] == '\r' || b[i] == '\n' {
+			return i
+		}
+	}
+	return -1
 }

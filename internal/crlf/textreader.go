@@ -1,9 +1,6 @@
 package crlf
 
-import (
-	"bytes"
-	"io"
-)
+import "io"
 
 // TextReader passes on message text that comes without dots, in chunks of counted octets (BDAT, RFC 3030; an APPEND literal), under
 // the same rules as a DotReader: the end is where its source says io.EOF, and a CR at the end of one chunk may find its LF in
@@ -96,45 +93,40 @@ func (t *TextReader) inspected(p []byte) (int, error) {
 	if n > 0 {
 		t.inspect(p[:n])
 	} else if err == io.EOF && t.cr {
-		t.bareCR()
+		t.bare('\r')
 	}
 	return n, err
 }
 
 // inspect looks for bare CRs and LFs in b, which is not empty, and measures its lines.
 func (t *TextReader) inspect(b []byte) {
-	crs, i := 0, 0 // CRs with an LF behind them; next octet to be looked at
 	if t.cr {
 		t.cr = false
 		if b[0] == '\n' {
-			t.line, i = 0, 1
+			t.line = 0
+			b = b[1:]
 		} else {
-			t.bareCR()
+			t.bare('\r')
 		}
 	}
 	for {
-		k := bytes.IndexByte(b[i:], '\n')
+		k := indexEOL(b)
 		if k < 0 {
-			break
+			t.grow(len(b))
+			return
 		}
-		if k > 0 && b[i+k-1] == '\r' {
-			crs++
-			t.grow(k - 1)
+		t.grow(k)
+		switch judgeEOL(b[k:]) {
+		case wholeEOL:
 			t.line = 0
-		} else {
-			t.bareLF()
+			b = b[k+2:]
+		case bareEOL:
+			t.bare(b[k])
+			b = b[k+1:]
+		case cutEOL:
+			t.cr = true
+			return
 		}
-		i += k + 1
-	}
-	rest := len(b) - i
-	if rest > 0 && b[len(b)-1] == '\r' {
-		t.cr = true
-		crs++
-		rest--
-	}
-	t.grow(rest)
-	if bytes.Count(b, newline[:1]) != crs {
-		t.bareCR()
 	}
 }
 
@@ -147,7 +139,7 @@ func (t *TextReader) normalised(p []byte) (int, error) {
 		return t.spread(p, raw[:n]), nil
 	}
 	if err == io.EOF && t.cr {
-		t.bareCR()
+		t.bare('\r')
 		t.cr = false
 		return copy(p, newline), nil
 	}
@@ -163,41 +155,28 @@ func (t *TextReader) spread(p, raw []byte) int {
 		if raw[0] == '\n' {
 			raw = raw[1:]
 		} else {
-			t.bareCR()
+			t.bare('\r')
 		}
 	}
-	for len(raw) > 0 {
-		text, used := t.cutLine(raw)
-		out += copy(p[out:], raw[:text])
-		t.grow(text)
-		if raw = raw[used:]; used > text && !t.cr {
-			out += copy(p[out:], newline)
-			t.line = 0
+	for {
+		k := indexEOL(raw)
+		if k < 0 {
+			t.grow(len(raw))
+			return out + copy(p[out:], raw)
 		}
+		t.grow(k)
+		out += copy(p[out:], raw[:k])
+		switch judgeEOL(raw[k:]) {
+		case wholeEOL:
+			raw = raw[k+2:]
+		case bareEOL:
+			t.bare(raw[k])
+			raw = raw[k+1:]
+		case cutEOL:
+			t.cr = true
+			return out
+		}
+		out += copy(p[out:], newline)
+		t.line = 0
 	}
-	return out
-}
-
-// cutLine returns the length of the text at the beginning of raw, and that with what ends it. A CR at the very end is kept back.
-func (t *TextReader) cutLine(raw []byte) (text, used int) {
-	line := raw
-	lf := bytes.IndexByte(raw, '\n')
-	if lf >= 0 {
-		line = raw[:lf]
-	}
-	cr := bytes.IndexByte(line, '\r')
-	switch {
-	case cr < 0 && lf < 0:
-		return len(raw), len(raw)
-	case cr < 0:
-		t.bareLF()
-		return lf, lf + 1
-	case cr == lf-1:
-		return cr, lf + 1
-	case cr == len(raw)-1:
-		t.cr = true
-	default:
-		t.bareCR()
-	}
-	return cr, cr + 1
 }
