@@ -131,11 +131,11 @@ func (d *DotReader) next() error {
 				return err
 			}
 		}
-		if d.tooLarge(len(d.pend)) {
+		d.octets(d.pend)
+		if d.tooLarge() {
 			d.pend, d.err = nil, ErrTooLarge
 			return d.err
 		}
-		d.octets(d.pend)
 		if d.fault != 0 {
 			d.pend, d.extra = nil, nil // withheld, but it counts against MaxBytes
 		}

@@ -90,10 +90,8 @@ func (t *text) octets(b []byte) {
 	t.stats.NUL = t.stats.NUL || bytes.IndexByte(b, 0) >= 0
 }
 
-// tooLarge reports whether n octets more are too many.
-func (t *text) tooLarge(n int) bool {
-	return t.opts.MaxBytes > 0 && t.stats.Octets+int64(n) > t.opts.MaxBytes
-}
+// tooLarge reports whether the content so far is larger than the limit.
+func (t *text) tooLarge() bool { return t.opts.MaxBytes > 0 && t.stats.Octets > t.opts.MaxBytes }
 
 // eightBit reports whether an octet is above 127, 32 octets at a step.
 func eightBit(b []byte) bool {

@@ -63,13 +63,13 @@ func (t *TextReader) fill(p []byte) (int, error) {
 	} else {
 		n, err = t.inspected(p)
 	}
+	t.octets(p[:n])
 	switch {
 	case t.fault != 0:
 		t.err = t.fault
-	case t.tooLarge(n):
+	case t.tooLarge():
 		t.err = ErrTooLarge
 	default:
-		t.octets(p[:n])
 		return n, err
 	}
 	return 0, t.err
