@@ -6,11 +6,14 @@ import (
 	"io"
 	"iter"
 	"log/slog"
-	"os"
+	"math"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/goniec-mail/goniec/faultfs"
 )
 
 // Defaults of File.
@@ -38,6 +41,7 @@ type File struct {
 	// error must not contain the password.
 	Check func(Entry) error
 
+	FS     faultfs.FS       // nil: the real one, where Path may be a symbolic link
 	Logger *slog.Logger     // nil: silent
 	Now    func() time.Time // nil: time.Now
 
@@ -45,17 +49,17 @@ type File struct {
 	nextLook atomic.Int64 // Unix nanoseconds
 	mu       sync.Mutex   // held while loading
 	failing  time.Time    // since when looking has failed; under mu
+	editMu   sync.Mutex   // held by Edit
 }
 
 // version is what look-ups use: a table, or the error that stands for one.
 type version struct {
 	table *table
 	err   error
-	info  os.FileInfo
+	info  faultfs.Info
 }
 
-// ErrNotRegular says that the path is a directory, a pipe or a device.
-var ErrNotRegular = errors.New("not a regular file")
+var errChanged = errors.New("file changed while it was read")
 
 // Lookup returns the entry for a name; ok is false if the file has none. An error is temporary
 // trouble and says nothing about the name.
@@ -145,13 +149,13 @@ func (f *File) look(now time.Time) {
 		return
 	}
 	defer f.mu.Unlock()
-	info, err := os.Stat(f.Path)
+	info, err := f.stat()
 	if err == nil && sameFile(info, f.current.Load().info) && f.current.Load().err == nil {
 		f.failing = time.Time{}
 		return
 	}
 	settle := max(orDefault(f.Settle, DefaultSettle), 0)
-	if err == nil && now.Sub(info.ModTime()) < settle && now.After(info.ModTime()) {
+	if err == nil && now.Sub(info.ModTime) < settle && now.After(info.ModTime) {
 		return
 	}
 	if err == nil {
@@ -174,18 +178,7 @@ func (f *File) load() error {
 	if err != nil {
 		return err
 	}
-	key := f.Key
-	if key == nil {
-		key = func(name string) string { return name }
-	}
-	maxLine := f.MaxLine
-	switch {
-	case maxLine == 0:
-		maxLine = DefaultMaxLine
-	case maxLine < 0:
-		maxLine = len(text)
-	}
-	t := build(f.Path, text, maxLine, key, f.Check)
+	t := build(f.Path, text, f.maxLine(), f.key, f.Check)
 	f.current.Store(&version{table: t, info: info})
 	f.nextLook.CompareAndSwap(0, f.now().Add(max(orDefault(f.Interval, DefaultInterval), 0)).UnixNano())
 	for _, err := range t.errs {
@@ -195,49 +188,97 @@ func (f *File) load() error {
 }
 
 // read returns the text of the file. A file that changed meanwhile is an error.
-func (f *File) read() (string, os.FileInfo, error) {
-	file, err := os.Open(f.Path)
+func (f *File) read() (text string, info faultfs.Info, err error) {
+	dir, name, err := f.open()
 	if err != nil {
-		return "", nil, err
+		return "", info, err
+	}
+	defer dir.Close()
+	file, err := dir.Open(name)
+	if err != nil {
+		return "", info, err
 	}
 	defer file.Close()
-	info, err := file.Stat()
-	if err != nil {
-		return "", nil, err
+	if info, err = file.Stat(); err != nil {
+		return "", info, err
 	}
-	if !info.Mode().IsRegular() {
-		return "", nil, fmt.Errorf("%s: %w", f.Path, ErrNotRegular)
-	}
-	limit := f.MaxBytes
-	switch {
-	case limit == 0:
-		limit = DefaultMaxBytes
-	case limit < 0:
-		limit = offsetMask - 1
-	}
-	if info.Size() > limit {
-		return "", nil, fmt.Errorf("%s: file has %d octets, limit is %d", f.Path, info.Size(), limit)
+	if limit := f.maxBytes(); info.Size > limit {
+		return "", info, fmt.Errorf("%s: file has %d octets, limit is %d", f.Path, info.Size, limit)
 	}
 	var b strings.Builder
-	b.Grow(int(info.Size()))
-	n, err := io.Copy(&b, io.LimitReader(file, info.Size()+1))
+	b.Grow(int(info.Size))
+	n, err := io.Copy(&b, io.LimitReader(file, info.Size+1))
 	if err != nil {
-		return "", nil, err
+		return "", info, err
 	}
 	after, err := file.Stat()
 	if err != nil {
-		return "", nil, err
+		return "", info, err
 	}
-	if n != info.Size() || !sameFile(info, after) {
-		return "", nil, fmt.Errorf("%s: file changed while it was read", f.Path)
+	if n != info.Size || !sameFile(info, after) {
+		return "", info, fmt.Errorf("%s: %w", f.Path, errChanged)
 	}
 	return b.String(), info, nil
+}
+
+// stat describes the file as it is now.
+func (f *File) stat() (faultfs.Info, error) {
+	dir, name, err := f.open()
+	if err != nil {
+		return faultfs.Info{}, err
+	}
+	defer dir.Close()
+	return dir.Lstat(name)
+}
+
+// open returns the directory of the file and its name there. The path is the administrator's and
+// may be a symbolic link, as mounted secrets are; it is resolved anew each time.
+func (f *File) open() (faultfs.Dir, string, error) {
+	fsys, path := f.FS, f.Path
+	if fsys == nil {
+		fsys = faultfs.OS{}
+		real, err := filepath.EvalSymlinks(path)
+		if err != nil {
+			return nil, "", err
+		}
+		path = real
+	}
+	dir, err := fsys.OpenDir(filepath.Dir(path))
+	return dir, filepath.Base(path), err
+}
+
+func (f *File) maxBytes() int64 {
+	switch {
+	case f.MaxBytes == 0:
+		return DefaultMaxBytes
+	case f.MaxBytes < 0:
+		return offsetMask - 1
+	}
+	return f.MaxBytes
+}
+
+func (f *File) maxLine() int {
+	switch {
+	case f.MaxLine == 0:
+		return DefaultMaxLine
+	case f.MaxLine < 0:
+		return math.MaxInt
+	}
+	return f.MaxLine
 }
 
 func (f *File) log(err error) {
 	if f.Logger != nil {
 		f.Logger.Warn("passwd-file", "err", err)
 	}
+}
+
+// key returns the form in which a name is compared.
+func (f *File) key(name string) string {
+	if f.Key != nil {
+		return f.Key(name)
+	}
+	return name
 }
 
 func (f *File) now() time.Time {
@@ -247,8 +288,10 @@ func (f *File) now() time.Time {
 	return time.Now()
 }
 
-func sameFile(a, b os.FileInfo) bool {
-	return a != nil && b != nil && os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
+// sameFile compares the time of the last change too: a rename or chmod moves it, and so does a
+// write within one tick of ModTime.
+func sameFile(a, b faultfs.Info) bool {
+	return a.Inode == b.Inode && a.Device == b.Device && a.Size == b.Size && a.ModTime.Equal(b.ModTime) && a.Changed.Equal(b.Changed)
 }
 
 func orDefault(d, standard time.Duration) time.Duration {
