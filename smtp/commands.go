@@ -131,7 +131,7 @@ func (c *conn) lookUp(verb string) *command {
 func (c *conn) permit(cmd *command, line, arg []byte) error {
 	switch {
 	case cmd.flags&last != 0 && c.r.Buffered() > 0 && c.again == "":
-		return c.outOfStep(cmd.verb)
+		return c.outOfStep(c.set.dialect.spoken(cmd.verb))
 	case len(line) > maxLine-2 && cmd.verb != "AUTH":
 		return c.fault(500, goniec.EnhancedCode{5, 5, 2}, "command line is too long")
 	case cmd.flags&noArg != 0 && len(arg) > 0:

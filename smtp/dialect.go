@@ -58,6 +58,17 @@ func (d *Dialect) translate(verb string) string {
 	return verb
 }
 
+// spoken is the inverse of translate.
+func (d *Dialect) spoken(verb string) string {
+	switch verb {
+	case "EHLO":
+		return d.Extended
+	case "HELO":
+		return d.Basic
+	}
+	return verb
+}
+
 // with returns the protocol name of the Received field.
 func (d *Dialect) with(extended bool, env *goniec.Envelope, tls, authenticated bool) string {
 	if !extended {

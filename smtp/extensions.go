@@ -1,9 +1,6 @@
 package smtp
 
-import (
-	"math/bits"
-	"strings"
-)
+import "strings"
 
 // extension is a set of ESMTP extensions: what a server offered, or one of them.
 type extension uint32
@@ -38,9 +35,6 @@ var extensionNames = [...]string{
 
 // has reports whether all of other is in e.
 func (e extension) has(other extension) bool { return e&other == other }
-
-// keyword returns the EHLO keyword of a single extension.
-func (e extension) keyword() string { return extensionNames[bits.TrailingZeros32(uint32(e))] }
 
 // parseExtension returns the extension that a line of an EHLO reply announces, 0 if we don't know it, and its
 // parameters.

@@ -87,6 +87,9 @@ func (c *conn) offer() []string {
 		c.offered |= e
 		kept = append(kept, line)
 	}
+	if c.authenticated { // no second AUTH, but MAIL's AUTH parameter is in order (RFC 4954 §5)
+		c.offered |= extAuth
+	}
 	return kept
 }
 

@@ -134,6 +134,6 @@ func mixedStatus(outcomes goniec.RcptErrors) error {
 	return &goniec.Status{
 		Code: 451, Enhanced: goniec.EnhancedCode{4, 3, 0},
 		Text: fmt.Sprintf("%d of %d recipients failed, try again later", outcomes.Failed(), len(outcomes)),
-		Err:  outcomes,
+		Err:  errors.New(outcomes.Error()), // not the outcomes themselves: their mildest would be taken for the reply
 	}
 }
