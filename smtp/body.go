@@ -29,11 +29,13 @@ type source interface {
 type body struct {
 	c      *conn
 	src    source
-	field  []byte // what is left of the Received field
+	trace  []byte // our Received field
+	field  []byte // what is left of it
 	header headerWatch
 	begun  bool // the client was asked
 	ended  bool // to its end
 	err    error
+	out    watchedWriter // of a WriteTo; here so that it is not allocated
 
 	dots   dotSource
 	chunks chunkSource
@@ -42,8 +44,8 @@ type body struct {
 // start makes b the message of the open transaction.
 func (b *body) start(c *conn, src source) {
 	b.c, b.src, b.begun, b.ended, b.err = c, src, false, false, nil
-	c.scratch = c.appendReceived(c.scratch[:0])
-	b.field = append(b.field[:0:cap(b.field)], c.scratch...)
+	b.trace = c.appendReceived(b.trace[:0])
+	b.field = b.trace
 	b.header = headerWatch{max: c.set.MaxReceived}
 }
 
@@ -77,12 +79,14 @@ func (b *body) WriteTo(w io.Writer) (written int64, err error) {
 	if err != nil {
 		return int64(n), err
 	}
-	out := watchedWriter{b, w, nil}
-	written, err = b.src.WriteTo(&out)
+	b.out = watchedWriter{b, w, nil}
+	written, err = b.src.WriteTo(&b.out)
 	written += int64(n)
+	failed := b.out.err
+	b.out = watchedWriter{}
 	switch {
-	case out.err != nil: // w's own: the message is as it was
-		return written, out.err
+	case failed != nil: // w's own: the message is as it was
+		return written, failed
 	case err == nil:
 		b.fail(io.EOF)
 		return written, nil
@@ -141,8 +145,11 @@ func (b *body) close(accepted bool) error {
 
 // inStep reports whether the message can be drained after err.
 func (b *body) inStep(err error) bool {
+	if err == io.EOF {
+		return true
+	}
 	s := goniec.StatusOf(err)
-	return err == io.EOF || s.Code != 421 && s.Code != 451 && !lost(err)
+	return s.Code != 421 && s.Code != 451 && !lost(err)
 }
 
 // watchedWriter looks at header fields on their way to w.

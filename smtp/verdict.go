@@ -28,7 +28,9 @@ func (c *conn) conclude(v *verdict) {
 	if v.fault != nil {
 		err = v.fault
 	}
-	c.checkOutcomes(err)
+	if err != nil {
+		c.checkOutcomes(err)
+	}
 	switch {
 	case errors.Is(v.fault, errChunksEnded): // the command that ended it is still to be answered
 	case v.fault != nil && goniec.StatusOf(v.fault).Code == 421:
