@@ -205,7 +205,7 @@ func testChanges(f *fixture) {
 	require.Equal(f, []mailbox.UID{uids[1], uids[3]}, []mailbox.UID{metas[0].UID, metas[1].UID})
 	s1 := ch.State
 	sixth := b.add(numbered(6), mailbox.AppendOptions{})
-	ch, metas = b.changes(s1.ModSeq)
+	_, metas = b.changes(s1.ModSeq)
 	require.Len(f, metas, 1)
 	require.Equal(f, sixth.UID, metas[0].UID)
 	_, metas = b.changes(s0.ModSeq)
