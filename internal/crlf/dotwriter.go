@@ -155,7 +155,11 @@ func (d *DotWriter) put(p []byte) {
 // followed by an LF in p, and a dot behind a CRLF. A dot at the very beginning is the caller's.
 func wellFormed(p []byte) int {
 	n := 0
+	var c cursor
 	for {
+		if n += c.pass(p[n:]); c.bol && n < len(p) && p[n] == '.' {
+			return n
+		}
 		k := indexEOL(p[n:])
 		if k < 0 {
 			return len(p)
