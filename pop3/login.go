@@ -58,7 +58,7 @@ func (c *conn) pass(ctx context.Context, arg string) error {
 	}
 	name := c.userName
 	c.userName = ""
-	id, err := auth.PasswordLogin(ctx, c.authConn(), c.loginNames(), "USER", name, auth.Secret(arg))
+	id, err := auth.PasswordLogin(ctx, c.authConn(), c.loginNames(), "USER", name, auth.NewSecret(arg))
 	if err != nil {
 		return authFailed(err)
 	}

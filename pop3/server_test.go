@@ -12,8 +12,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"math/big"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -120,10 +122,8 @@ func (f *fixture) setting(t *testing.T, key, value string) {
 func TestDialogues(t *testing.T) {
 	dialogue.Run(t, "testdata/*.txt", func(t *testing.T, settings map[string]string) dialogue.Target {
 		f := newFixture(t)
-		for key, value := range settings {
-			for line := range strings.SplitSeq(value, "\n") {
-				f.setting(t, key, line)
-			}
+		for _, key := range slices.Sorted(maps.Keys(settings)) {
+			f.setting(t, strings.TrimRight(key, "0123456789"), settings[key])
 		}
 		addr := f.start(t)
 		return dialogue.Target{
