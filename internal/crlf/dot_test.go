@@ -218,6 +218,22 @@ func TestStats(t *testing.T) {
 	require.Equal(t, Stats{Octets: 10, LongestLine: 2, BareCR: true, BareLF: true}, d.Stats())
 }
 
+// TestLongestOfShortLines: several lines lie within 8 octets.
+func TestLongestOfShortLines(t *testing.T) {
+	rng := rand.New(rand.NewPCG(5, 6))
+	var tr TextReader
+	for range 50000 {
+		var b []byte
+		for longest := 1 + rng.IntN(8); len(b) < 24; {
+			b = append(append(b, "abcdefgh"[:rng.IntN(longest)]...), newline...)
+		}
+		tr.Reset(bytes.NewReader(b), TextOptions{})
+		if _, err := io.Copy(sink{}, &tr); err != nil || tr.Stats().LongestLine != longestLine(b) {
+			t.Fatalf("%q: %+v, %v", b, tr.Stats(), err)
+		}
+	}
+}
+
 // TestEightBitAtEveryPlace and TestIndexEOL check what works on 8 octets at a time against the plain way.
 func TestEightBitAtEveryPlace(t *testing.T) {
 	for n := range 80 {

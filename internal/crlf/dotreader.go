@@ -175,7 +175,9 @@ func (d *DotReader) scan(out *squeeze) int {
 	b := out.b
 	i := 0 // next octet to be looked at
 	for {
-		i += d.pass(b[i:])
+		if i < len(b) && b[i] != '.' {
+			i += d.pass(b[i:])
+		}
 		if d.bol {
 			switch judgeDot(b[i:]) {
 			case undecided:
