@@ -51,7 +51,7 @@ func (c *Conn) serve() {
 		c.l.cfg.Logger.Info("connection not begun", "err", err, "remote", addrString(c.RemoteAddr()))
 		return
 	}
-	c.StartStage(Pace{Total: c.l.cfg.ReadTimeout})
+	c.StartStage(Pace{})
 	c.l.cfg.Handle(c.ctx, c)
 }
 

@@ -37,7 +37,7 @@
 //
 // # Time
 //
-// No read is without a deadline. [Conn.StartStage] sets one for a whole unit of reading (a command, a message, a literal)
+// No read is without a deadline unless a limit is negative. [Conn.StartStage] sets one for a whole unit of reading (a command, a message, a literal)
 // that single octets do not extend, and optionally a minimum rate. Every Write call has [Config.WriteTimeout] to complete.
 //
 // # Limits of this package
