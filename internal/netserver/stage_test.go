@@ -131,6 +131,21 @@ func TestConnectionBeginsWithAStage(t *testing.T) {
 	}
 }
 
+func TestIdleWithoutLimitHasTheDefault(t *testing.T) {
+	bubble(t, func(t *testing.T, serve serveFunc) {
+		got := make(chan error, 1)
+		_, l := serve(&Config{Handle: func(_ context.Context, c *Conn) {
+			_ = c.BeginIdle(0)
+			_, err := c.Read(make([]byte, 1))
+			got <- err
+		}})
+		l.dial("192.0.2.1:1")
+		start := time.Now()
+		require.ErrorIs(t, <-got, ErrStageTimeout)
+		require.Equal(t, DefaultReadTimeout, time.Since(start))
+	})
+}
+
 func TestWriteTimeout(t *testing.T) {
 	for _, tc := range []struct{ set, want time.Duration }{{0, 2 * time.Minute}, {7 * time.Second, 7 * time.Second}} {
 		bubble(t, func(t *testing.T, serve serveFunc) {
