@@ -62,11 +62,7 @@ type draft struct {
 type form struct {
 	data  []byte
 	mtime time.Time
-}
-
-// hash tells forms apart.
-func (f form) hash() uint64 {
-	return maphash.Bytes(hashSeed, f.data) ^ uint64(f.mtime.UnixNano())
+	sum   uint64 // tells forms apart
 }
 
 // formsOf lists what may have become of a file, without doubles: first nothing
@@ -83,11 +79,11 @@ func (en *enumerator) formsOf(n *inode) []form {
 		en.sampled = true
 	}
 	var forms []form
-	seen := map[uint64]bool{complete.hash(): true}
+	seen := map[uint64]bool{complete.sum: true}
 	for _, d := range drafts {
 		f := n.form(list, d)
-		if h := f.hash(); !seen[h] {
-			seen[h] = true
+		if !seen[f.sum] {
+			seen[f.sum] = true
 			forms = append(forms, f)
 		}
 	}
@@ -113,7 +109,7 @@ func (n *inode) form(list []unit, d draft) form {
 			data = u.apply(data)
 		}
 	}
-	return form{data, mtime}
+	return form{data, mtime, maphash.Bytes(hashSeed, data) ^ uint64(mtime.UnixNano())}
 }
 
 // drafts lists at most so many choices, nothing first. It tells whether they are all

@@ -81,7 +81,7 @@ func (cl cloner) clone(n *inode) *inode {
 	if cl[n] == nil {
 		cl[n] = &inode{
 			num: n.num, mode: n.mode, mtime: n.mtime, ctime: n.ctime,
-			disk: n.disk, dtime: n.dtime, pending: slices.Clip(n.pending),
+			disk: n.disk, version: n.version, dtime: n.dtime, pending: slices.Clip(n.pending),
 		}
 	}
 	return cl[n]
@@ -428,17 +428,18 @@ func (b *builder) fill() {
 	}
 }
 
+// content is hashed as its version on disk and the form of what is pending: to read
+// all files of a large store for each state would be slow.
 func (b *builder) content(old, n *inode) {
-	n.disk, n.mtime = old.disk, old.dtime
+	n.disk, n.mtime, n.version = old.disk, old.dtime, old.version
+	b.number(old.version)
 	if f, ok := b.forms[old]; ok {
-		n.disk = f.data
-		n.mtime = f.mtime
+		n.disk, n.mtime = f.data, f.mtime
+		b.number(f.sum)
 	}
 	n.dtime = n.mtime
-	n.data = slices.Clone(n.disk)
+	n.data, n.shared = n.disk, true
 	b.number(uint64(n.mtime.UnixNano()))
-	b.number(uint64(len(n.disk)))
-	b.hash.Write(n.disk)
 }
 
 func sortedKeys(m map[string]*inode) []string { return slices.Sorted(maps.Keys(m)) }
