@@ -70,7 +70,9 @@ type inode struct {
 	durable map[string]*inode // entries on disk
 
 	data    []byte // current content
+	shared  bool   // data is disk's slice, to be copied before a change
 	disk    []byte // synced content, never modified in place
+	version uint64 // counts the syncs that changed disk
 	dtime   time.Time
 	pending []write // changes of content since the last sync, in order
 }

@@ -283,3 +283,9 @@ func TestInjectMayBlock(t *testing.T) {
 	fault.Inject = faultfs.FailOp(faultfs.OpRename, syscall.EXDEV)
 	require.EqualError(t, d.Rename("meanwhile", d, "x"), "rename /meanwhile /x: "+syscall.EXDEV.Error())
 }
+
+func TestWrappedErrorsSpeak(t *testing.T) {
+	require.EqualError(t, faultfs.Half{Err: syscall.ENOSPC}, "half done: "+syscall.ENOSPC.Error())
+	require.EqualError(t, faultfs.Late{Err: syscall.EIO}, "done, but: "+syscall.EIO.Error())
+	require.ErrorIs(t, faultfs.Late{Err: syscall.EIO}, syscall.EIO)
+}

@@ -3,6 +3,7 @@
 package faultfs_test
 
 import (
+	"errors"
 	"net"
 	"os"
 	"path/filepath"
@@ -211,4 +212,21 @@ func TestForeignDir(t *testing.T) {
 		require.ErrorContains(t, pair[0].Link("f", pair[1], "g"), "another file system")
 		require.NoError(t, pair[0].Remove("f"))
 	}
+}
+
+// Free tells of the disk; the fault layer passes it on, a Crash cannot tell.
+func TestFree(t *testing.T) {
+	path := t.TempDir()
+	for _, fsys := range []faultfs.FS{faultfs.OS{}, faultfs.NewFault(faultfs.OS{})} {
+		d := openDir(t, fsys, path)
+		space, err := faultfs.Free(d)
+		require.NoError(t, err)
+		require.Greater(t, space.Bytes, int64(1<<20))
+		require.NotZero(t, space.Files)
+		require.NoError(t, d.Close())
+		_, err = faultfs.Free(d)
+		require.ErrorIs(t, err, os.ErrClosed)
+	}
+	_, err := faultfs.Free(openDir(t, faultfs.NewCrash(1), "/"))
+	require.ErrorIs(t, err, errors.ErrUnsupported)
 }
