@@ -81,7 +81,7 @@ func (cl cloner) clone(n *inode) *inode {
 	if cl[n] == nil {
 		cl[n] = &inode{
 			num: n.num, mode: n.mode, mtime: n.mtime, ctime: n.ctime,
-			disk: n.disk, version: n.version, dtime: n.dtime, pending: slices.Clip(n.pending),
+			disk: slices.Clip(n.disk), version: n.version, dtime: n.dtime, pending: slices.Clip(n.pending),
 		}
 	}
 	return cl[n]
