@@ -142,3 +142,36 @@ func TestCrashBounded(t *testing.T) {
 	require.ErrorContains(t, err, "too large")
 	require.Error(t, f.Truncate(1<<30+1))
 }
+
+// What happens on one disk after the cut does not show on another, nor on the one
+// that went on.
+func TestCrashStatesAreSeparate(t *testing.T) {
+	appendTo := func(c *faultfs.Crash, text string) {
+		d := openDir(t, c, "/")
+		f, err := d.OpenFile("f", os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+		require.NoError(t, err)
+		for _, r := range text {
+			_, err = f.Write([]byte(string(r)))
+			require.NoError(t, errors.Join(err, f.Sync()))
+		}
+		require.NoError(t, d.Sync())
+	}
+	c := faultfs.NewCrash(1)
+	appendTo(c, "12345")
+	var disks []*faultfs.Crash
+	for range 2 {
+		for s := range c.States(0) {
+			disks = append(disks, s.FS)
+		}
+	}
+	require.Len(t, disks, 2)
+	disks = append(disks, c)
+	for i, disk := range disks {
+		appendTo(disk, string(rune('a'+i)))
+	}
+	for i, disk := range disks {
+		want := "12345" + string(rune('a'+i))
+		require.Equal(t, want, showAll(disk))
+		require.Equal(t, []string{want}, keysOf(statesOf(disk, showAll)))
+	}
+}
