@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"strings"
+	"syscall"
 )
 
 // MkdirAll makes a directory with all that is missing above it, durably: each
@@ -102,7 +103,7 @@ func ReadFile(d Dir, name string, limit int64) ([]byte, error) {
 	}
 	data, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err == nil && int64(len(data)) > limit {
-		return nil, &fs.PathError{Op: "read", Path: f.Name(), Err: errTooBig}
+		return nil, &fs.PathError{Op: "read", Path: f.Name(), Err: syscall.EFBIG}
 	}
 	return data, err
 }

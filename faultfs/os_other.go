@@ -3,7 +3,6 @@
 package faultfs
 
 import (
-	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -13,8 +12,6 @@ import (
 // badInName: Windows reads backslash as a separator and colon as a drive or
 // alternate stream.
 const badInName = "/\\:\x00"
-
-var errTooBig = errors.New("file too large")
 
 // rootDir is a directory behind os.Root.
 type rootDir struct {

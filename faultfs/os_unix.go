@@ -16,8 +16,6 @@ import (
 // badInName are the octets that no name may contain.
 const badInName = "/\x00"
 
-var errTooBig error = unix.EFBIG
-
 // unixDir is a directory descriptor that counts its users, so that Close never
 // lets a call in progress land on a reused descriptor. A count, not a lock:
 // Rename holds two directories, and locks could wait for each other.
