@@ -4,8 +4,6 @@ import (
 	"context"
 	"io"
 	"iter"
-
-	"github.com/goniec-mail/goniec"
 )
 
 // Optional interfaces of a Mailbox. Callers use the package function of the same purpose, which
@@ -123,8 +121,9 @@ type AccountWatcher interface {
 // MultiDeliverer delivers one message into many folders with one write: the others are links where
 // the store can. It assigns no UIDs; the next open does.
 type MultiDeliverer interface {
-	// DeliverAll returns one error, nil or not, for each target: nil is durable.
-	DeliverAll(ctx context.Context, to []Target, msg goniec.Content, o AppendOptions) []error
+	// DeliverAll returns one error, nil or not, for each target: nil is durable. msg is read once, in
+	// network form.
+	DeliverAll(ctx context.Context, to []Target, msg io.Reader, o AppendOptions) []error
 }
 
 // Target is where DeliverAll puts a message.
