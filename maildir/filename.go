@@ -41,6 +41,9 @@ func bitsOf(f mailbox.Flags) flagBits {
 	return flagBits(f&mailbox.SystemFlags) | flagBits(f&keywordInSeam>>seamShift)<<keywordShift
 }
 
+// infoNone is the info of a file in cur/ without flags.
+const infoNone = string(infoSep) + "2,"
+
 // splitInfo cuts a file name in cur/ into the part that stays and the info behind the separator.
 func splitInfo(name string) (base, info string) {
 	if i := strings.IndexByte(name, infoSep); i >= 0 {

@@ -30,8 +30,10 @@ type folder struct {
 	gone   atomic.Bool // deleted or renamed: handles answer ErrNotFound
 	broken atomic.Bool // a sync failed: directories are opened anew for the next use
 
-	lock  ctxMutex // guards state
-	state state
+	lock      ctxMutex // guards what follows
+	state     state
+	listLock  *dotlock // of the uidlist, while listDepth > 0
+	listDepth int
 
 	appends appendQueue
 	watch   watchers

@@ -54,6 +54,7 @@ type Store struct {
 	mu       sync.Mutex
 	accounts map[string]*account // by directory
 	idle     []*folder           // not open, oldest first
+	validity sync.Mutex          // the files of nextValidity
 }
 
 const (
@@ -231,7 +232,9 @@ func (s *Store) acquire(a *account, name string) (*folder, error) {
 		if f.stillThere() {
 			return f, nil
 		}
-		f.gone.Store(true)
+		if !f.broken.Load() {
+			f.gone.Store(true)
+		}
 		s.release(f)
 	}
 	f, err = openFolder(a, dir)

@@ -1,10 +1,12 @@
 package maildir
 
 import (
+	"bytes"
 	"hash/maphash"
 	"math"
 	"slices"
 	"sort"
+	"strconv"
 
 	"github.com/goniec-mail/goniec/mailbox"
 )
@@ -26,8 +28,7 @@ type rec struct {
 type recState uint8
 
 const (
-	inNew  recState = 1 << iota // the file is in new/, not cur/
-	oddOne                      // the kept name is the whole file name: its info is not what appendInfo writes
+	oddOne recState = 1 << iota // the kept name is the whole file name: its info is not what appendInfo writes
 )
 
 const noDate = math.MinInt64
@@ -94,7 +95,7 @@ func (t *table) base(r *rec) []byte {
 
 // file returns the file's name.
 func (t *table) file(r *rec) string {
-	if r.state&(oddOne|inNew) != 0 {
+	if r.state&oddOne != 0 {
 		return string(t.kept(r))
 	}
 	var buf [maxNameOctets + 40]byte
@@ -117,6 +118,20 @@ func (t *table) setName(r *rec, base, info string) {
 	t.dead += int(r.nameLen)
 	r.name, r.nameLen = uint32(len(t.names)), uint8(len(keep))
 	t.names = append(t.names, keep...)
+}
+
+// newRec makes a rec for a file; fields are those of its line in the uidlist, which may have the size.
+func (t *table) newRec(uid uint32, base, info string, fields []byte) rec {
+	r := rec{uid: uid}
+	r.setDate(noDate)
+	r.setSize(sizeIn(base, keyNetSize))
+	for f := range bytes.FieldsSeq(fields) {
+		if n, err := strconv.ParseInt(string(f[1:]), 10, 64); f[0] == 'W' && err == nil && r.getSize() < 0 {
+			r.setSize(n)
+		}
+	}
+	t.setName(&r, base, info)
+	return r
 }
 
 // find returns the index of a UID, or where it would stand.
@@ -195,7 +210,8 @@ func newNameTable(t *table) *nameTable {
 	n := &nameTable{t: t, seed: maphash.MakeSeed(), slots: make([]uint32, size)}
 	for i := range t.recs {
 		s := n.slot(maphash.Bytes(n.seed, t.base(&t.recs[i])))
-		for n.slots[s] != 0 {
+		// Of two recs of one name (a message that came back got another UID) the later counts.
+		for n.slots[s] != 0 && !bytes.Equal(t.base(&t.recs[n.slots[s]-1]), t.base(&t.recs[i])) {
 			s = (s + 1) & (len(n.slots) - 1)
 		}
 		n.slots[s] = uint32(i + 1)
