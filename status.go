@@ -101,7 +101,9 @@ func StatusOf(err error) *Status {
 	}
 	var re RcptErrors
 	if errors.As(err, &re) {
-		return re.mildest()
+		if s := re.mildest(); s != nil {
+			return s
+		}
 	}
 	var s *Status
 	if errors.As(err, &s) && s != nil && s.Code >= 400 && s.Code < 600 {

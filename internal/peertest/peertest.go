@@ -1,0 +1,90 @@
+package peertest
+
+import (
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+)
+
+// sbin are folders of servers that are often missing in PATH.
+const sbin = "/usr/local/sbin" + string(os.PathListSeparator) + "/usr/sbin" + string(os.PathListSeparator) + "/sbin"
+
+// Need skips the test when one of the programs is not installed; with GONIEC_PEERS=required it fails it. It returns the path of the first.
+func Need(t testing.TB, programs ...string) string {
+	t.Helper()
+	first := ""
+	for _, program := range programs {
+		path, ok := find(program)
+		if !ok {
+			missing(t, program)
+			return "" // not reached with a real testing.TB
+		}
+		if first == "" {
+			first = path
+		}
+	}
+	return first
+}
+
+// find looks for a program in PATH, then where servers are.
+func find(program string) (string, bool) {
+	if path, err := exec.LookPath(program); err == nil {
+		return path, true
+	}
+	if filepath.Base(program) != program {
+		return "", false
+	}
+	for _, dir := range filepath.SplitList(sbin) {
+		if path, err := exec.LookPath(filepath.Join(dir, program)); err == nil {
+			return path, true
+		}
+	}
+	return "", false
+}
+
+func missing(t testing.TB, program string) {
+	t.Helper()
+	if os.Getenv("GONIEC_PEERS") == "required" {
+		t.Fatalf("peer test: %s is not installed, and GONIEC_PEERS=required", program)
+		return
+	}
+	t.Skipf("peer test: %s is not installed", program)
+}
+
+// Corpora returns the folder of the corpora, and skips the test when GONIEC_CORPORA does not name one. A wrong name is an error.
+func Corpora(t testing.TB) string {
+	t.Helper()
+	dir := os.Getenv("GONIEC_CORPORA")
+	if dir == "" {
+		t.Skip("corpus test: GONIEC_CORPORA is not set")
+	}
+	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+		t.Fatalf("corpus test: GONIEC_CORPORA=%s is not a folder", dir)
+	}
+	return dir
+}
+
+// Long skips the test unless GONIEC_LONG=1.
+func Long(t testing.TB) {
+	t.Helper()
+	if !LongForm() {
+		t.Skip("long test: GONIEC_LONG is not 1")
+	}
+}
+
+// LongForm reports whether GONIEC_LONG=1, for tests that do more then.
+func LongForm() bool { return os.Getenv("GONIEC_LONG") == "1" }
+
+// FreeAddr returns a loopback address with a port that was free a moment ago, for peers that cannot choose one themselves. Our own
+// servers listen on port 0 instead.
+func FreeAddr(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
