@@ -117,10 +117,8 @@ func (f *folder) resolve(ctx context.Context, l mailbox.FlagList) (flagBits, err
 	if len(missing) == 0 {
 		return bits, nil
 	}
-	for _, name := range missing {
-		if !isKeyword(name) {
-			return 0, fmt.Errorf("keyword %.80q is not an atom: %w", name, mailbox.ErrCannot)
-		}
+	if err := mailbox.CheckKeywords(missing); err != nil {
+		return 0, err
 	}
 	unlock, err := f.lockList(ctx)
 	if err != nil {

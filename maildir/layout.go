@@ -77,11 +77,11 @@ func folderDir(name string) (string, error) {
 	if name == inbox {
 		return "", nil
 	}
-	if !utf8.ValidString(name) {
-		return "", fmt.Errorf("%.80q: %w", name, mailbox.ErrName)
+	if err := mailbox.CheckName(name); err != nil {
+		return "", fmt.Errorf("%.80q: %w", name, err)
 	}
 	for level := range strings.SplitSeq(name, "/") {
-		if level == "" || strings.ContainsFunc(level, badInLevel) {
+		if strings.ContainsFunc(level, badInLevel) {
 			return "", fmt.Errorf("%.80q: %w", name, mailbox.ErrName)
 		}
 	}

@@ -45,7 +45,7 @@ func cleanHost(host string) string {
 		case bad && infoSep != ':': // Windows has no backslash in names
 			b.WriteByte('_')
 		case bad:
-			b.WriteString(`\` + strconv.FormatInt(int64(c)+01000, 8)[1:])
+			b.WriteString(`\` + strconv.FormatInt(int64(c)+0o1000, 8)[1:])
 		default:
 			b.WriteByte(c)
 		}
