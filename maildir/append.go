@@ -239,9 +239,6 @@ func (f *folder) addAppended(it *appendItem, uid uint32, modSeq uint64) mailbox.
 	base, info := splitInfo(it.name)
 	r := s.t.newRec(uid, base, info, nil)
 	r.modSeq = modSeq
-	r.setDate(f.acct.store.now().Unix())
-	if !it.options.Date.IsZero() {
-		r.setDate(it.options.Date.Unix())
-	}
+	r.setDate(it.file.date)
 	return s.t.meta(s.t.add(r))
 }
