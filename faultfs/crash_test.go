@@ -366,56 +366,63 @@ func TestCrashContentForms(t *testing.T) {
 	require.ElementsMatch(t, []string{"BB", "B", "(AB)", "(AB)B"}, keys())
 }
 
+// showTree lists / and /sub.
+func showTree(c *faultfs.Crash) string {
+	d, _ := c.OpenDir("/")
+	list, _ := d.Names()
+	if sub, err := d.OpenDir("sub"); err == nil {
+		inside, _ := sub.Names()
+		for _, name := range inside {
+			list = append(list, "sub/"+name)
+		}
+	}
+	return sorted(list)
+}
+
+// startForms makes a disk that holds a and sub.
+func startForms(t *testing.T, model faultfs.Model) (c *faultfs.Crash, d, sub faultfs.Dir) {
+	c = faultfs.NewCrash(1)
+	c.Model = model
+	d = openDir(t, c, "/")
+	sub = subDir(t, d, "sub")
+	put(t, d, "a", "")
+	c.SyncAll()
+	return c, d, sub
+}
+
 // Directory changes: which subsets each model allows.
 func TestCrashDirectoryForms(t *testing.T) {
-	show := func(c *faultfs.Crash) string {
-		d, _ := c.OpenDir("/")
-		list, _ := d.Names()
-		if sub, err := d.OpenDir("sub"); err == nil {
-			inside, _ := sub.Names()
-			for _, name := range inside {
-				list = append(list, "sub/"+name)
-			}
-		}
-		return sorted(list)
-	}
-	start := func(model faultfs.Model) (*faultfs.Crash, faultfs.Dir, faultfs.Dir) {
-		c := faultfs.NewCrash(1)
-		c.Model = model
-		d := openDir(t, c, "/")
-		sub := subDir(t, d, "sub")
-		put(t, d, "a", "")
-		c.SyncAll()
-		return c, d, sub
-	}
 	for model, want := range map[faultfs.Model][]string{
 		faultfs.POSIX:   {"a sub", "a sub sub/a", "sub sub/a"},
 		faultfs.Ordered: {"a sub", "sub sub/a"},
 	} {
-		c, d, sub := start(model)
+		c, d, sub := startForms(t, model)
 		require.NoError(t, d.Rename("a", sub, "a"))
-		require.ElementsMatch(t, want, keysOf(statesOf(c, show)))
+		require.ElementsMatch(t, want, keysOf(statesOf(c, showTree)))
 	}
 
-	c, d, _ := start(faultfs.POSIX)
+	c, d, _ := startForms(t, faultfs.POSIX)
 	require.NoError(t, d.Rename("a", d, "b"), "atomic inside one directory")
-	require.ElementsMatch(t, []string{"a sub", "b sub"}, keysOf(statesOf(c, show)))
+	require.ElementsMatch(t, []string{"a sub", "b sub"}, keysOf(statesOf(c, showTree)))
 	put(t, d, "c", "")
-	require.ElementsMatch(t, []string{"a sub", "b sub", "a c sub", "b c sub"}, keysOf(statesOf(c, show)))
+	require.ElementsMatch(t, []string{"a sub", "b sub", "a c sub", "b c sub"}, keysOf(statesOf(c, showTree)))
 	require.NoError(t, d.Sync())
-	require.ElementsMatch(t, []string{"b c sub"}, keysOf(statesOf(c, show)))
+	require.ElementsMatch(t, []string{"b c sub"}, keysOf(statesOf(c, showTree)))
+}
 
-	// A directory moves whole, whichever side is synced.
-	c, d, sub := start(faultfs.POSIX)
+// What a Sync takes along: a directory moved, what the new name needs, under Ordered
+// everything.
+func TestCrashSyncTakesAlong(t *testing.T) {
+	c, d, sub := startForms(t, faultfs.POSIX)
 	inner := subDir(t, d, "dir")
 	put(t, inner, "f", "")
 	c.SyncAll()
 	require.NoError(t, d.Rename("dir", sub, "dir"))
-	require.ElementsMatch(t, []string{"a dir sub", "a sub sub/dir"}, keysOf(statesOf(c, show)))
+	require.ElementsMatch(t, []string{"a dir sub", "a sub sub/dir"}, keysOf(statesOf(c, showTree)))
 
 	// A Sync that brings along the new name brings what was there before it, too,
 	// and in order.
-	c, d, sub = start(faultfs.POSIX)
+	c, d, sub = startForms(t, faultfs.POSIX)
 	put(t, sub, "x", "")
 	require.NoError(t, d.Rename("a", sub, "x"))
 	want, err := sub.Lstat("x")
@@ -427,14 +434,14 @@ func TestCrashDirectoryForms(t *testing.T) {
 	}
 
 	// Ordered: a file's Sync commits the journal, names and all.
-	c, d, _ = start(faultfs.Ordered)
+	c, d, _ = startForms(t, faultfs.Ordered)
 	put(t, d, "b", "")
 	f, err := d.Create("c", 0o600)
 	require.NoError(t, err)
 	put(t, d, "d", "")
-	require.ElementsMatch(t, []string{"a sub", "a b sub", "a b c sub", "a b c d sub"}, keysOf(statesOf(c, show)))
+	require.ElementsMatch(t, []string{"a sub", "a b sub", "a b c sub", "a b c d sub"}, keysOf(statesOf(c, showTree)))
 	require.NoError(t, f.Sync())
-	require.ElementsMatch(t, []string{"a b c d sub"}, keysOf(statesOf(c, show)))
+	require.ElementsMatch(t, []string{"a b c d sub"}, keysOf(statesOf(c, showTree)))
 }
 
 // Link counts, inode numbers and times survive as the disk had them.

@@ -29,7 +29,7 @@ func tree(t *testing.T, c *faultfs.Crash) string {
 // is one state, and it is what programs saw last. On the way what is seen is always
 // among the states, and Ordered allows nothing that POSIX does not.
 func TestCrashRandomWalk(t *testing.T) {
-	walks := uint64(20)
+	walks := uint64(8)
 	if os.Getenv("GONIEC_LONG") != "" {
 		walks = 300
 	}
