@@ -169,6 +169,9 @@ func (c *conn) readCommand(limit int) ([]byte, error) {
 	if err := c.nc.BeginIdle(c.set.CommandTimeout); err != nil {
 		return nil, err
 	}
+	if c.state == fresh && c.r.Wait() == nil && c.r.Peek()[0] == tlsHandshake {
+		return nil, errTLSHello
+	}
 	line, err := c.r.ReadLine(limit)
 	if ended := c.nc.EndIdle(); ended != nil {
 		return nil, ended
@@ -178,6 +181,11 @@ func (c *conn) readCommand(limit int) ([]byte, error) {
 
 var crlfBytes = []byte("\r\n")
 
+// tlsHandshake is the first octet of a TLS connection (RFC 8446 §5.1); no line comes with it, so that it would only time out.
+const tlsHandshake = 0x16
+
+var errTLSHello = errors.New("TLS handshake on a port without implicit TLS")
+
 // badLine answers what is no line, or ends the connection.
 func (c *conn) badLine(err error) {
 	var f crlf.Error
@@ -186,6 +194,8 @@ func (c *conn) badLine(err error) {
 		c.refuse(c.fault(500, goniec.EnhancedCode{5, 5, 2}, "command line is too long"))
 	case errors.As(err, &f) && f.InStep():
 		c.refuse(c.fault(500, goniec.EnhancedCode{5, 5, 2}, f.Error()))
+	case err == errTLSHello:
+		c.refuse(goniec.NewStatus(421, goniec.EnhancedCode{4, 7, 0}, "use STARTTLS, or the port for implicit TLS"))
 	default:
 		c.hangUp(err)
 	}
