@@ -13,6 +13,7 @@ var (
 	ErrName         = errors.New("mailbox name can not be used")              // IMAP: NO [CANNOT]
 	ErrReadOnly     = errors.New("mailbox is read-only")
 	ErrForbidden    = errors.New("permission denied") // IMAP: NO [NOPERM]
+	ErrKeyword      = errors.New("keyword can not be used")
 	ErrKeywordLimit = errors.New("mailbox can not take another keyword")
 	ErrOverQuota    = errors.New("quota exceeded")
 	ErrTooLarge     = errors.New("message is too large for the store")

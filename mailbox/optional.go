@@ -51,7 +51,10 @@ type Locker interface {
 // 0x21 to 0x7E, the same in every session and unique in the folder. The fall-back makes one of
 // UIDVALIDITY and UID.
 type Identified interface {
-	UniqueIDs(ctx context.Context, uids UIDSet) iter.Seq2[UID, string]
+	// UniqueIDs yields the identities of uids, ascending, passing over UIDs without message. The
+	// error comes before anything is yielded: a client that misses an identity loads the message
+	// again, so that a part of them must not look like all.
+	UniqueIDs(ctx context.Context, uids UIDSet) (iter.Seq2[UID, string], error)
 }
 
 // Metadata keeps annotations of a folder (RFC 5464): entry names begin with /private/ or /shared/.
@@ -67,6 +70,8 @@ type Metadata interface {
 // Copier copies messages inside an account without reading them through.
 type Copier interface {
 	// Copy copies uids of one folder into another, all or none, with flags, keywords and dates.
+	// UIDs without message are passed over. Keywords beyond what the destination can take are left
+	// out: mail must not be stuck for a label. ErrNotFound when either folder lacks.
 	Copy(ctx context.Context, from string, uids UIDSet, to string) (CopyResult, error)
 }
 

@@ -87,7 +87,8 @@ func (d *DotReader) WriteTo(w io.Writer) (written int64, err error) {
 	}
 }
 
-// Drain consumes the message to its true end, limit octets more at most (zero means DefaultDrain, negative means no limit). It returns nil
+// Drain consumes the message to its true end, about limit octets more at most: it stops at the first read beyond, of 64 KiB
+// at most (zero means DefaultDrain, negative means no limit). It returns nil
 // when the session is in step again, whatever the text was like (see Err); ErrDrainLimit, io.ErrUnexpectedEOF or an error of the
 // source when the connection has to be closed. What has been drained is not to be read any more.
 func (d *DotReader) Drain(limit int64) error {
@@ -175,7 +176,9 @@ func (d *DotReader) scan(out *squeeze) int {
 	b := out.b
 	i := 0 // next octet to be looked at
 	for {
-		i += d.pass(b[i:])
+		if i < len(b) && b[i] != '.' {
+			i += d.pass(b[i:])
+		}
 		if d.bol {
 			switch judgeDot(b[i:]) {
 			case undecided:

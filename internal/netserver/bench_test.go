@@ -2,6 +2,7 @@ package netserver
 
 import (
 	"context"
+	"io"
 	"net"
 	"runtime"
 	"sync/atomic"
@@ -103,6 +104,36 @@ func BenchmarkConnect(b *testing.B) {
 				_, _ = c.Read(buf)
 				_ = c.Close()
 			}
+		})
+	}
+}
+
+// BenchmarkRead compares reads of 4 KiB under a plain stage with those under a minimum rate.
+func BenchmarkRead(b *testing.B) {
+	for name, pace := range map[string]Pace{"total": {Total: time.Hour}, "minrate": {Total: time.Hour, MinRate: 500}} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			b.SetBytes(4096)
+			done := make(chan error, 1)
+			var s Server
+			addr := start(b, &s, &Config{Handle: func(_ context.Context, c *Conn) {
+				c.StartStage(pace)
+				buf := make([]byte, 4096)
+				var err error
+				for b.Loop() && err == nil {
+					_, err = io.ReadFull(c, buf)
+				}
+				done <- err
+			}})
+			c, err := net.Dial("tcp", addr)
+			require.NoError(b, err)
+			defer c.Close()
+			go func() {
+				for buf := make([]byte, 64<<10); err == nil; {
+					_, err = c.Write(buf)
+				}
+			}()
+			require.NoError(b, <-done)
 		})
 	}
 }

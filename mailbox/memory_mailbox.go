@@ -1,0 +1,219 @@
+package mailbox
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"iter"
+	"maps"
+	"slices"
+	"sync"
+)
+
+// memoryMailbox is a handle on a folder.
+type memoryMailbox struct{ f *memoryFolder }
+
+func (m *memoryMailbox) Close() error { return nil }
+
+// locked calls do with the account's lock held, unless the folder is gone or ctx has ended.
+func (m *memoryMailbox) locked(ctx context.Context, do func(f *memoryFolder) error) error {
+	if err := ended(ctx); err != nil {
+		return err
+	}
+	m.f.account.mu.Lock()
+	defer m.f.account.mu.Unlock()
+	if m.f.gone {
+		return ErrNotFound
+	}
+	return do(m.f)
+}
+
+func (m *memoryMailbox) Changes(ctx context.Context, since ModSeq) (ch *Changes, err error) {
+	err = m.locked(ctx, func(f *memoryFolder) error {
+		ch = f.changes(since)
+		return nil
+	})
+	return ch, err
+}
+
+func (m *memoryMailbox) Read(ctx context.Context, uids UIDSet) iter.Seq2[Message, error] {
+	return func(yield func(Message, error) bool) {
+		var found []memoryMessage
+		err := m.locked(ctx, func(f *memoryFolder) error {
+			for _, i := range f.find(uids) {
+				found = append(found, f.msgs[i])
+			}
+			return nil
+		})
+		for _, msg := range found {
+			if err = ended(ctx); err != nil {
+				break
+			}
+			if !yield(Message{msg.Meta, bytes.NewReader(msg.body)}, nil) {
+				return
+			}
+		}
+		if err != nil {
+			yield(Message{}, err)
+		}
+	}
+}
+
+func (m *memoryMailbox) Append(ctx context.Context, msg io.Reader, o AppendOptions) (Meta, error) {
+	body, err := m.f.account.store.receive(ctx, msg)
+	if err != nil {
+		return Meta{}, err
+	}
+	metas, err := m.insert(ctx, []memoryNew{{body, o}})
+	if err != nil {
+		return Meta{}, err
+	}
+	return metas[0], nil
+}
+
+func (m *memoryMailbox) insert(ctx context.Context, msgs []memoryNew) (metas []Meta, err error) {
+	err = m.locked(ctx, func(f *memoryFolder) (err error) {
+		metas, err = f.append(msgs)
+		return err
+	})
+	return metas, err
+}
+
+// AppendAll implements MultiAppender.
+func (m *memoryMailbox) AppendAll(ctx context.Context, msgs iter.Seq2[NewMessage, error]) ([]Meta, error) {
+	var all []memoryNew
+	for msg, err := range msgs {
+		if err != nil {
+			return nil, err
+		}
+		body, err := m.f.account.store.receive(ctx, msg.Msg)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, memoryNew{body, msg.Options})
+	}
+	return m.insert(ctx, all)
+}
+
+func (m *memoryMailbox) SetFlags(ctx context.Context, uids UIDSet, c FlagChange) (res FlagResult, err error) {
+	err = m.locked(ctx, func(f *memoryFolder) (err error) {
+		res, err = f.setFlags(uids, c)
+		return err
+	})
+	return res, err
+}
+
+func (m *memoryMailbox) Expunge(ctx context.Context, uids UIDSet) (gone UIDSet, err error) {
+	err = m.locked(ctx, func(f *memoryFolder) error {
+		gone = f.expunge(uids)
+		return nil
+	})
+	return gone, err
+}
+
+// Derived implements Derived.
+func (m *memoryMailbox) Derived(ctx context.Context, kind string, uids UIDSet) iter.Seq2[UID, []byte] {
+	return func(yield func(UID, []byte) bool) {
+		values := make(map[UID][]byte)
+		if m.locked(ctx, func(f *memoryFolder) error { maps.Copy(values, f.derived[kind]); return nil }) != nil {
+			return
+		}
+		for _, u := range slices.Sorted(maps.Keys(values)) {
+			if uids.Contains(u) && !yield(u, values[u]) {
+				return
+			}
+		}
+	}
+}
+
+// SetDerived implements Derived.
+func (m *memoryMailbox) SetDerived(ctx context.Context, kind string, values iter.Seq2[UID, []byte]) error {
+	copies := make(map[UID][]byte)
+	for u, b := range values {
+		copies[u] = bytes.Clone(b)
+	}
+	return m.locked(ctx, func(f *memoryFolder) error {
+		if f.derived == nil {
+			f.derived = make(map[string]map[UID][]byte)
+		}
+		if f.derived[kind] == nil {
+			f.derived[kind] = make(map[UID][]byte)
+		}
+		for u, b := range copies {
+			if len(f.find(UIDs(u))) > 0 {
+				f.derived[kind][u] = b
+			}
+		}
+		return nil
+	})
+}
+
+// Watch implements Watcher.
+func (m *memoryMailbox) Watch(ctx context.Context, notify func()) error {
+	return m.locked(ctx, func(f *memoryFolder) error {
+		f.watchers.add(ctx, func(string) { notify() })
+		return nil
+	})
+}
+
+// Lock implements Locker.
+func (m *memoryMailbox) Lock(ctx context.Context) (unlock func(), err error) {
+	err = m.locked(ctx, func(f *memoryFolder) error {
+		if f.locked {
+			return ErrInUse
+		}
+		f.locked = true
+		unlock = sync.OnceFunc(func() {
+			f.account.mu.Lock()
+			defer f.account.mu.Unlock()
+			f.locked = false
+		})
+		return nil
+	})
+	return unlock, err
+}
+
+// UniqueIDs implements Identified.
+func (m *memoryMailbox) UniqueIDs(ctx context.Context, uids UIDSet) (iter.Seq2[UID, string], error) {
+	var found []memoryMessage
+	err := m.locked(ctx, func(f *memoryFolder) error {
+		for _, i := range f.find(uids) {
+			found = append(found, f.msgs[i])
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return func(yield func(UID, string) bool) {
+		for _, msg := range found {
+			if !yield(msg.UID, msg.id) {
+				return
+			}
+		}
+	}, nil
+}
+
+// Annotations implements Metadata.
+func (m *memoryMailbox) Annotations(ctx context.Context) (all map[string][]byte, err error) {
+	err = m.locked(ctx, func(f *memoryFolder) error {
+		all = maps.Clone(f.annotations)
+		return nil
+	})
+	return all, err
+}
+
+// SetAnnotation implements Metadata.
+func (m *memoryMailbox) SetAnnotation(ctx context.Context, entry string, value []byte) error {
+	return m.locked(ctx, func(f *memoryFolder) error {
+		if value == nil {
+			delete(f.annotations, entry)
+			return nil
+		}
+		if f.annotations == nil {
+			f.annotations = make(map[string][]byte)
+		}
+		f.annotations[entry] = bytes.Clone(value)
+		return nil
+	})
+}

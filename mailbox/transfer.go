@@ -1,0 +1,210 @@
+package mailbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/goniec-mail/goniec"
+)
+
+// Copy copies messages from one folder of an account into another, or the same: all or none, with
+// flags, keywords and dates; see Copier. Without Copier they are read and appended.
+func Copy(ctx context.Context, a Account, from string, uids UIDSet, to string) (CopyResult, error) {
+	if c, ok := As[Copier](a); ok {
+		return c.Copy(ctx, from, uids, to)
+	}
+	src, dst, err := openBoth(ctx, a, from, to)
+	if err != nil {
+		return CopyResult{}, err
+	}
+	defer src.Close()
+	defer dst.Close()
+	return copyMessages(ctx, src, uids, dst)
+}
+
+// Move moves messages from one folder of an account into another; see Mover. Without Mover they
+// are copied and then expunged: a crash between leaves them in both. When they can not be
+// expunged, the copies are taken back.
+func Move(ctx context.Context, a Account, from string, uids UIDSet, to string) (CopyResult, error) {
+	if m, ok := As[Mover](a); ok {
+		return m.Move(ctx, from, uids, to)
+	}
+	src, dst, err := openBoth(ctx, a, from, to)
+	if err != nil {
+		return CopyResult{}, err
+	}
+	defer src.Close()
+	defer dst.Close()
+	res, err := copyFor(ctx, a, src, from, uids, dst, to)
+	if err != nil {
+		return CopyResult{}, err
+	}
+	if _, err = src.Expunge(ctx, UIDs(res.Source...)); err != nil {
+		return CopyResult{}, takeBack(ctx, dst, UIDs(res.Dest...), err)
+	}
+	return res, nil
+}
+
+// copyFor is the first half of Move: it asks the account's Copier before it reads messages through.
+func copyFor(ctx context.Context, a Account, src Mailbox, from string, uids UIDSet, dst Mailbox, to string) (CopyResult, error) {
+	if c, ok := As[Copier](a); ok {
+		return c.Copy(ctx, from, uids, to)
+	}
+	return copyMessages(ctx, src, uids, dst)
+}
+
+func openBoth(ctx context.Context, a Account, from, to string) (src, dst Mailbox, err error) {
+	if src, err = a.Open(ctx, from); err != nil {
+		return nil, nil, err
+	}
+	if dst, err = a.Open(ctx, to); err != nil {
+		src.Close()
+		return nil, nil, err
+	}
+	return src, dst, nil
+}
+
+func copyMessages(ctx context.Context, src Mailbox, uids UIDSet, dst Mailbox) (CopyResult, error) {
+	s, err := src.Changes(ctx, Latest)
+	if err != nil {
+		return CopyResult{}, err
+	}
+	d, err := dst.Changes(ctx, Latest)
+	if err != nil {
+		return CopyResult{}, err
+	}
+	// In a copy of a folder into itself the copies must not be copied again.
+	uids = uids.Intersect(UIDSet{{1, max(s.State.UIDNext, 1) - 1}}.canonical())
+	res := CopyResult{UIDValidity: d.State.UIDValidity}
+	fit := keywordFilter(d.State)
+	metas, err := AppendAll(ctx, dst, func(yield func(NewMessage, error) bool) {
+		for msg, err := range src.Read(ctx, uids) {
+			if msg.UID != 0 && errors.Is(err, ErrGone) {
+				continue // expunged meanwhile: as if it had been before
+			}
+			if err != nil {
+				yield(NewMessage{}, err)
+				return
+			}
+			res.Source = append(res.Source, msg.UID)
+			flags := fit(msg.Flags.List(s.State.Keywords))
+			if !yield(NewMessage{goniec.NewReader(msg.Content), AppendOptions{flags, msg.Date.Time()}}, nil) {
+				return
+			}
+		}
+	})
+	if err != nil {
+		return CopyResult{}, err
+	}
+	for _, m := range metas {
+		res.Dest = append(res.Dest, m.UID)
+	}
+	return res, nil
+}
+
+// canonical drops intervals that have no UID, which arithmetic at the lower end may make.
+func (s UIDSet) canonical() UIDSet {
+	var b UIDSetBuilder
+	for _, r := range s {
+		b.AddRange(r.First, r.Last)
+	}
+	return b.Set()
+}
+
+// keywordFilter returns a function that leaves out the keywords that a folder has no place for,
+// counting those that it lets through.
+func keywordFilter(s State) func(FlagList) FlagList {
+	known := append([]string(nil), s.Keywords...)
+	return func(l FlagList) FlagList {
+		fit := FlagList{System: l.System}
+		for _, k := range l.Keywords {
+			if KeywordIndex(known, k) < 0 {
+				if len(known) >= s.KeywordLimit {
+					continue
+				}
+				known = append(known, k)
+			}
+			fit.Keywords = append(fit.Keywords, k)
+		}
+		return fit
+	}
+}
+
+// Rename renames a folder and its children, with IMAP's meaning for INBOX (RFC 9051 §6.3.6):
+// renaming it makes the new folder and moves all messages there; INBOX stays, empty, and its
+// children stay where they are.
+func Rename(ctx context.Context, a Account, from, to string) error {
+	from, to = CanonicalName(from), CanonicalName(to)
+	if from != "INBOX" {
+		return a.Rename(ctx, from, to)
+	}
+	if err := a.Create(ctx, to, CreateOptions{}); err != nil {
+		return err
+	}
+	_, err := Move(ctx, a, from, AllUIDs(), to)
+	return err
+}
+
+// DeliverAll delivers one message into many folders and returns one error, nil or not, for each:
+// nil is durable. Without MultiDeliverer each folder is opened and gets a copy of its own; a
+// message for several is spooled first.
+func DeliverAll(ctx context.Context, s Store, to []Target, msg io.Reader, o AppendOptions) []error {
+	errs := make([]error, len(to))
+	if d, ok := As[MultiDeliverer](s); ok {
+		got := d.DeliverAll(ctx, to, msg, o)
+		if len(got) == len(to) {
+			return got
+		}
+		// Nobody knows which target is meant: none may be taken for delivered.
+		return fillErrors(errs, fmt.Errorf("store returned %d outcomes for %d targets", len(got), len(to)))
+	}
+	if len(to) == 1 {
+		errs[0] = deliverOne(ctx, s, to[0], msg, o)
+		return errs
+	}
+	content, ok := goniec.AsContent(msg)
+	if !ok && len(to) > 0 {
+		spooled, err := goniec.Spool(ctx, msg, -1) // the limit was set where the message came in
+		if err != nil {
+			return fillErrors(errs, err)
+		}
+		defer spooled.Close()
+		content = spooled
+	}
+	for i, t := range to {
+		errs[i] = deliverOne(ctx, s, t, goniec.NewReader(content), o)
+	}
+	return errs
+}
+
+func fillErrors(errs []error, err error) []error {
+	for i := range errs {
+		errs[i] = err
+	}
+	return errs
+}
+
+func deliverOne(ctx context.Context, s Store, t Target, msg io.Reader, o AppendOptions) error {
+	a, err := s.Account(ctx, t.User)
+	if err != nil {
+		return err
+	}
+	defer a.Close()
+	m, err := a.Open(ctx, t.Folder())
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	_, err = m.Append(ctx, msg, o)
+	return err
+}
+
+// Folder returns the folder's canonical name: INBOX for "".
+func (t Target) Folder() string {
+	if t.Name == "" {
+		return "INBOX"
+	}
+	return CanonicalName(t.Name)
+}
