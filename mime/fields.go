@@ -185,7 +185,7 @@ func (p *parser) warnParams(part *Part, n int) {
 func encodingToken(v string) string {
 	x := lexer{s: v}
 	x.skipCFWS()
-	return strings.ToLower(strings.Trim(x.until(";"), `"'`))
+	return strings.ToLower(strings.Trim(x.until(endOfItem), `"'`))
 }
 
 // languages reads a Content-Language field (RFC 3282).
@@ -194,7 +194,7 @@ func languages(v string) []string {
 	x := lexer{s: v}
 	for len(out) < DefaultMaxParams {
 		x.skipCFWS()
-		if tag := x.until(","); tag != "" {
+		if tag := x.until(endOfTag); tag != "" {
 			out = append(out, tag)
 		}
 		if x.skipCFWS(); !x.eat(',') {
