@@ -40,6 +40,13 @@ type Exchange interface {
 	Identity() Identity
 }
 
+// Mechanisms returns the light mechanisms that a server may offer without a thought: PLAIN, LOGIN,
+// OAUTHBEARER, XOAUTH2 and EXTERNAL, each only where connection and user table permit it. Package auth/scram
+// has more; CRAM-MD5 and ANONYMOUS are added by those who want them.
+func Mechanisms() []ServerMechanism {
+	return []ServerMechanism{External{}, OAuthBearer{}, XOAuth2{}, Plain{}, Login{}}
+}
+
 // Offer returns the names to advertise on a connection, in the order of mechs: those that the
 // connection and the user table permit.
 func Offer(mechs []ServerMechanism, c *Conn, a Authenticator) []string {
