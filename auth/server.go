@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"io"
 	"strings"
 )
 
@@ -29,7 +30,7 @@ type ServerMechanism interface {
 }
 
 // Exchange is the server's side of one run of a mechanism. It is used by one goroutine, until done
-// or until its first error.
+// or until its first error. One that holds resources is an io.Closer too, which Run closes.
 type Exchange interface {
 	// Next takes the client's response and returns the next challenge, both before base64. The
 	// first response is nil if the client sent no initial response; an empty one is not nil. done
@@ -81,6 +82,9 @@ func Begin(name string, mechs []ServerMechanism, c *Conn, a Authenticator) (Exch
 // possibly empty, in the protocol's way ("334 ", "+ ") and returns the client's line without CRLF.
 // An error of ask is returned as it is; every other error is for StatusOf.
 func Run(ctx context.Context, x Exchange, initial string, ask func(challenge string) (string, error)) (Identity, error) {
+	if c, ok := x.(io.Closer); ok {
+		defer c.Close()
+	}
 	resp, err := DecodeInitial(initial)
 	for range maxSteps {
 		if err != nil {
