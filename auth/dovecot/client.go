@@ -29,6 +29,9 @@ type Client struct {
 	// Service is the service that Dovecot is told. Empty: Attempt.Protocol, as "imap" or "smtp".
 	Service string
 
+	// NoPenalty asks Dovecot not to hold answers back after failures: for servers with an auth.Guard.
+	NoPenalty bool
+
 	// Timeout limits a question beside its context. Zero means 30 s: Dovecot holds an answer back
 	// for up to 17 s after failures. Negative means no limit.
 	Timeout time.Duration
@@ -109,6 +112,9 @@ func (c *Client) facts(at *auth.Attempt) []string {
 	if at.TLS != nil || at.Remote.Addr().Unmap().IsLoopback() {
 		out = append(out, "secured") // whether it may be without TLS was decided before
 	}
+	if c.NoPenalty {
+		out = append(out, "no-penalty")
+	}
 	if at.Local.IsValid() {
 		out = append(out, "lip="+at.Local.Addr().Unmap().String(), "lport="+strconv.Itoa(int(at.Local.Port())))
 	}
@@ -147,7 +153,7 @@ func (c *Client) complete(ctx context.Context, id auth.Identity, at *auth.Attemp
 	if c.UserDB == "" {
 		return id, nil
 	}
-	conn, err := c.dial(ctx, c.UserDB, func(fields []string) bool { return fields[0] == "SPID" })
+	conn, err := c.dial(ctx, c.UserDB, line("VERSION", "1", "1"), "SPID")
 	if err != nil {
 		return auth.Identity{}, unavailable(ctx, err)
 	}
@@ -240,7 +246,7 @@ func (c *Client) with(ctx context.Context, f func(*conn) error) error {
 			return unavailable(ctx, err)
 		}
 	}
-	conn, err := c.dial(ctx, c.Addr, func(fields []string) bool { return fields[0] == "DONE" })
+	conn, err := c.dialAuth(ctx)
 	if err != nil {
 		return unavailable(ctx, err)
 	}
@@ -336,8 +342,14 @@ func (c *Client) putIdle(conn *conn) {
 	c.idle = append(c.idle, conn)
 }
 
-// dial opens a connection and reads the server's handshake, up to the line that ends it.
-func (c *Client) dial(ctx context.Context, addr string, last func(fields []string) bool) (*conn, error) {
+// dialAuth opens a connection to the auth-client socket.
+func (c *Client) dialAuth(ctx context.Context) (*conn, error) {
+	hello := append(line("VERSION", "1", "1"), line("CPID", strconv.Itoa(os.Getpid()))...)
+	return c.dial(ctx, c.Addr, hello, "DONE")
+}
+
+// dial opens a connection, says hello, and reads the server's handshake, up to the command that ends it.
+func (c *Client) dial(ctx context.Context, addr string, hello []byte, last string) (*conn, error) {
 	dial := c.Dial
 	if dial == nil {
 		dial = dialSocket
@@ -348,7 +360,7 @@ func (c *Client) dial(ctx context.Context, addr string, last func(fields []strin
 	}
 	conn := &conn{Conn: nc, r: newReader(nc)}
 	stop := conn.watch(ctx, c.timeout())
-	err = conn.handshake(last)
+	err = conn.handshake(hello, last)
 	stop()
 	if err != nil {
 		_ = nc.Close()
@@ -370,8 +382,8 @@ func dialSocket(ctx context.Context, addr string) (net.Conn, error) {
 // maxHandshake limits the lines of a handshake.
 const maxHandshake = 200
 
-func (conn *conn) handshake(last func(fields []string) bool) error {
-	if _, err := conn.Write(append(line("VERSION", "1", "1"), line("CPID", strconv.Itoa(os.Getpid()))...)); err != nil {
+func (conn *conn) handshake(hello []byte, last string) error {
+	if _, err := conn.Write(hello); err != nil {
 		return err
 	}
 	for range maxHandshake {
@@ -389,7 +401,7 @@ func (conn *conn) handshake(last func(fields []string) bool) error {
 				conn.mechs = append(conn.mechs, fields[1])
 			}
 		}
-		if last(fields) {
+		if fields[0] == last {
 			return nil
 		}
 	}

@@ -88,7 +88,7 @@ func (x *relayExchange) Next(ctx context.Context, resp []byte) ([]byte, bool, er
 func (x *relayExchange) next(ctx context.Context, resp []byte) ([]byte, bool, error) {
 	c := x.m.client
 	if x.conn == nil {
-		conn, err := c.dial(ctx, c.Addr, func(fields []string) bool { return fields[0] == "DONE" })
+		conn, err := c.dialAuth(ctx)
 		if err != nil {
 			return nil, false, err
 		}

@@ -110,7 +110,7 @@ func (s *Server) handle(ctx context.Context, c *netserver.Conn) {
 	if err := sess.greet(); err != nil {
 		return
 	}
-	if err := sess.loop(ctx); err != nil && s.Logger != nil && !errors.Is(err, io.EOF) && !errors.Is(err, ErrServerClosed) {
+	if err := sess.loop(ctx); s.Logger != nil && !errors.Is(err, io.EOF) && !errors.Is(err, ErrServerClosed) {
 		s.Logger.Warn("dovecot-auth", "err", err)
 	}
 }
