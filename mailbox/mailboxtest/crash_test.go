@@ -74,7 +74,7 @@ func (f lyingFS) file(file faultfs.File, err error) (faultfs.File, error) {
 	return lyingFile{file}, nil
 }
 
-func (f lyingFS) OpenDir(path string) (faultfs.Dir, error) { return f.dir(f.FS.OpenDir(path)) }
+func (f lyingFS) OpenDir(path string) (faultfs.Dir, error)  { return f.dir(f.FS.OpenDir(path)) }
 func (d lyingDir) OpenDir(name string) (faultfs.Dir, error) { return d.fs.dir(d.Dir.OpenDir(name)) }
 
 func (d lyingDir) Link(n string, to faultfs.Dir, m string) error { return d.Dir.Link(n, honest(to), m) }
