@@ -40,6 +40,7 @@ func from(s string) func(*smtp.Recording) {
 		}
 	}
 }
+
 func to(list ...string) func(*smtp.Recording) {
 	return func(r *smtp.Recording) {
 		r.To = nil
