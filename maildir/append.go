@@ -132,10 +132,14 @@ var errBatch = errors.New("maildir: append was not finished")
 func (f *folder) appendBatch(jobs []*appendJob) {
 	// The leader's context must not end the work of the others.
 	ctx := context.WithoutCancel(jobs[0].ctx)
-	err := f.lock.lock(ctx)
+	err := f.enter(ctx, true)
 	if err == nil {
-		defer f.lock.unlock()
-		err = f.refresh(ctx)
+		defer func() {
+			var lost error
+			if f.leave(&lost); lost != nil {
+				failJobs(jobs, lost)
+			}
+		}()
 	}
 	var unlock func()
 	if err == nil {
@@ -160,6 +164,16 @@ func (f *folder) appendBatch(jobs []*appendJob) {
 		for _, j := range ready {
 			j.err = err
 			f.takeBack(j)
+		}
+	}
+}
+
+// failJobs is for an index that can be neither written nor removed: the messages are there, but
+// nobody may be told their mod-sequences.
+func failJobs(jobs []*appendJob, err error) {
+	for _, j := range jobs {
+		if j.err == nil {
+			j.err, j.metas = err, nil
 		}
 	}
 }
@@ -223,12 +237,15 @@ func (f *folder) commitAppends(jobs []*appendJob) error {
 	}
 	s.uidNext = next
 	modSeq := f.nextModSeq()
+	var uids []uint32
 	for _, j := range jobs {
 		for i := range j.items {
-			j.metas = append(j.metas, f.addAppended(&j.items[i], entries[0].uid, modSeq))
-			entries = entries[1:]
+			uid := entries[len(uids)].uid
+			j.metas = append(j.metas, f.addAppended(&j.items[i], uid, modSeq))
+			uids = append(uids, uid)
 		}
 	}
+	f.logUIDs(uids)
 	f.changed()
 	return f.noteOwn()
 }

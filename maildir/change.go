@@ -9,12 +9,12 @@ import (
 )
 
 // SetFlags implements mailbox.Mailbox: each file is renamed, and cur/ synced once.
-func (m *Mailbox) SetFlags(ctx context.Context, uids mailbox.UIDSet, c mailbox.FlagChange) (mailbox.FlagResult, error) {
-	f, err := m.locked(ctx)
+func (m *Mailbox) SetFlags(ctx context.Context, uids mailbox.UIDSet, c mailbox.FlagChange) (_ mailbox.FlagResult, err error) {
+	f, err := m.locked(ctx, true)
 	if err != nil {
 		return mailbox.FlagResult{}, err
 	}
-	defer f.lock.unlock()
+	defer f.leave(&err)
 	bits, err := f.changeBits(ctx, c)
 	if err != nil {
 		return mailbox.FlagResult{}, err
@@ -127,6 +127,7 @@ func (j *flagJob) commit() (res mailbox.FlagResult, err error) {
 			return mailbox.FlagResult{}, err
 		}
 		var changed mailbox.UIDSetBuilder
+		var logged []uint32
 		modSeq := f.nextModSeq()
 		for _, r := range j.done {
 			i, ok := s.t.find(r.uid)
@@ -137,7 +138,9 @@ func (j *flagJob) commit() (res mailbox.FlagResult, err error) {
 			s.t.setName(&s.t.recs[i], base, info)
 			s.t.recs[i].modSeq = modSeq
 			changed.Add(mailbox.UID(r.uid))
+			logged = append(logged, r.uid)
 		}
+		f.logUIDs(logged)
 		res.Changed = changed.Set()
 		s.counts = nil
 		f.changed()
@@ -149,12 +152,12 @@ func (j *flagJob) commit() (res mailbox.FlagResult, err error) {
 
 // Expunge implements mailbox.Mailbox. The files first go to tmp/, from where they can come back
 // when one fails, then they are removed.
-func (m *Mailbox) Expunge(ctx context.Context, uids mailbox.UIDSet) (mailbox.UIDSet, error) {
-	f, err := m.locked(ctx)
+func (m *Mailbox) Expunge(ctx context.Context, uids mailbox.UIDSet) (_ mailbox.UIDSet, err error) {
+	f, err := m.locked(ctx, true)
 	if err != nil {
 		return nil, err
 	}
-	defer f.lock.unlock()
+	defer f.leave(&err)
 	return f.expunge(ctx, uids)
 }
 

@@ -105,13 +105,10 @@ func (d *delivery) place(f *folder) (dir *syncDir, info string, err error) {
 	if d.options.Flags.System&mailbox.SystemFlags == 0 && len(d.options.Flags.Keywords) == 0 {
 		return &f.new, "", nil
 	}
-	if err := f.lock.lock(d.ctx); err != nil {
+	if err := f.enter(d.ctx, true); err != nil {
 		return nil, "", err
 	}
-	defer f.lock.unlock()
-	if err := f.refresh(d.ctx); err != nil {
-		return nil, "", err
-	}
+	defer f.leave(&err)
 	bits, err := f.resolve(d.ctx, d.options.Flags)
 	return &f.cur, string(appendInfo(nil, bits)), err
 }

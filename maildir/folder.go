@@ -34,6 +34,9 @@ type folder struct {
 	state     state
 	listLock  *dotlock // of the uidlist, while listDepth > 0
 	listDepth int
+	lockFile  faultfs.File // see exclusive; nil until it is needed
+	owned     bool         // exclusive is in force
+	index     index
 
 	appends appendQueue
 	watch   watchers
@@ -124,6 +127,10 @@ func notFound(err error) error {
 }
 
 func (f *folder) closeDirs() {
+	f.index.close()
+	if f.lockFile != nil {
+		_ = f.lockFile.Close()
+	}
 	dirs := []faultfs.Dir{f.tmp, f.new.Dir, f.cur.Dir}
 	if f.dir != "" {
 		dirs = append(dirs, f.base)
