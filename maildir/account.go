@@ -1,6 +1,7 @@
 package maildir
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -111,10 +112,15 @@ func (a *account) folderDirs() ([]string, error) {
 	}
 	dirs := []string{""}
 	for _, n := range names {
-		if name, ok := folderName(n); ok && name != inbox {
-			if info, err := a.root.Lstat(n); err == nil && info.IsDir() {
-				dirs = append(dirs, n)
-			}
+		if name, ok := folderName(n); !ok || name == inbox {
+			continue
+		}
+		info, err := a.root.Lstat(n)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		if err == nil && info.IsDir() {
+			dirs = append(dirs, n)
 		}
 	}
 	slices.Sort(dirs)
@@ -188,8 +194,8 @@ func (a *Account) Create(ctx context.Context, name string, opts mailbox.CreateOp
 	}
 	a.tree.Lock()
 	defer a.tree.Unlock()
-	if _, err := a.root.Lstat(dir); err == nil {
-		return mailbox.ErrExists
+	if _, err := a.root.Lstat(dir); !errors.Is(err, fs.ErrNotExist) {
+		return cmp.Or(err, mailbox.ErrExists)
 	}
 	if err := a.freeUse(opts.SpecialUse); err != nil {
 		return err

@@ -17,6 +17,9 @@ const (
 	// lockStale is Dovecot's MAILDIR_UIDLIST_LOCK_STALE_TIMEOUT: a lock whose file nobody has touched for that
 	// long is taken over.
 	lockStale = 2 * time.Minute
+	// lockUnsigned is the same for a lock file without content: its maker was stopped, or ran out of
+	// space, before it could write its number.
+	lockUnsigned = time.Second
 	// lockTimeout bounds the wait for a lock that its holder keeps touching.
 	lockTimeout = lockStale + 2*time.Second
 	// lockPoll is the longest pause between two tries.
@@ -131,5 +134,8 @@ func (s *Store) isStale(l *dotlock, info faultfs.Info) bool {
 		}
 	}
 	age := s.now().Sub(info.ModTime)
+	if !ok && age > lockUnsigned {
+		return true
+	}
 	return age > lockStale
 }

@@ -181,7 +181,8 @@ func (s *Store) share(path string, root faultfs.Dir) (*account, error) {
 	if a != nil && sameDir(a.info, info) {
 		a.refs++
 		s.mu.Unlock()
-		return a, root.Close()
+		_ = root.Close()
+		return a, nil
 	}
 	s.mu.Unlock()
 	a = &account{store: s, path: path, root: root, info: info, refs: 1, folders: make(map[string]*folder)}
@@ -193,7 +194,8 @@ func (s *Store) share(path string, root faultfs.Dir) (*account, error) {
 	defer s.mu.Unlock()
 	if other := s.accounts[path]; other != nil && sameDir(other.info, info) {
 		other.refs++ // somebody else was faster
-		return other, root.Close()
+		_ = root.Close()
+		return other, nil
 	}
 	s.accounts[path] = a
 	return a, nil
@@ -248,6 +250,7 @@ func (s *Store) acquire(a *account, name string) (*folder, error) {
 		s.take(other)
 		return other, nil
 	}
+	f.refs = 1
 	a.folders[dir] = f
 	a.refs++
 	return f, nil
