@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
 	"iter"
 	"sync"
 
@@ -156,14 +157,21 @@ func (f *folder) appendBatch(jobs []*appendJob) {
 		} else if j.err = f.placeJob(ctx, j); j.err == nil {
 			ready = append(ready, j)
 		}
+		if len(j.items) > 1 { // its note lies there: it is committed on its own
+			f.commitReady(ready)
+			ready = nil
+		}
 	}
+	f.commitReady(ready)
+}
+
+func (f *folder) commitReady(ready []*appendJob) {
 	if len(ready) == 0 {
 		return
 	}
 	if err := f.commitAppends(ready); err != nil {
 		for _, j := range ready {
-			j.err = err
-			f.takeBack(j)
+			j.err = errors.Join(err, f.takeBack(j))
 		}
 	}
 }
@@ -186,30 +194,45 @@ func (f *folder) placeJob(ctx context.Context, j *appendJob) (err error) {
 	if err := uidsLeft(f.state.uidNext, len(j.items)); err != nil {
 		return err
 	}
+	var steps []step
 	for i := range j.items {
 		it := &j.items[i]
 		if it.flags, err = f.resolve(ctx, it.options.Flags); err != nil {
-			break
+			return err
 		}
-		name := string(appendInfo([]byte(it.file.name()), it.flags))
-		if err = f.tmp.Rename(it.file.tmp, f.cur.Dir, name); err != nil {
-			break
+		steps = append(steps, step{'T', it.file.tmp, string(appendInfo([]byte(it.file.name()), it.flags))})
+	}
+	if len(steps) > 1 {
+		if err := f.tmp.Sync(); err != nil { // the note must find the files there
+			return f.failed(err)
 		}
-		it.name = name
 	}
-	if err != nil {
-		f.takeBack(j)
+	if err := f.declare(steps); err != nil {
+		return err
 	}
-	return err
+	for i, s := range steps {
+		if err = f.tmp.Rename(s.name, f.cur.Dir, s.target); err != nil {
+			return errors.Join(err, f.takeBack(j))
+		}
+		j.items[i].name = s.target
+	}
+	return nil
 }
 
 // takeBack removes the files of a job that failed.
-func (f *folder) takeBack(j *appendJob) {
+func (f *folder) takeBack(j *appendJob) error {
+	f.state.seenCur = dirSeen{}
 	for i := range j.items {
-		if it := &j.items[i]; it.name != "" {
-			_ = f.cur.Remove(it.name)
+		it := &j.items[i]
+		if it.name == "" {
+			continue
+		}
+		if err := f.cur.Remove(it.name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			f.abandon()
+			return err
 		}
 	}
+	return f.settle()
 }
 
 // commitAppends makes the messages and their UIDs durable, both at once, and takes them into the table.
@@ -247,7 +270,7 @@ func (f *folder) commitAppends(jobs []*appendJob) error {
 	}
 	f.logUIDs(uids)
 	f.changed()
-	return f.noteOwn()
+	return errors.Join(f.settle(), f.noteOwn())
 }
 
 func (f *folder) addAppended(it *appendItem, uid uint32, modSeq uint64) mailbox.Meta {

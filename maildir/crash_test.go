@@ -138,10 +138,11 @@ func keeps(old, now view) error {
 
 // crashOp is an operation that must be there whole or not at all after a crash.
 type crashOp struct {
-	name  string
-	setup func(t *script)
-	run   func(t *script)
-	// also are states between that are allowed: a move may leave both.
+	name     string
+	setup    func(t *script)
+	run      func(t *script)
+	unopened bool // nobody has looked at the account before
+	// between judges other states that are allowed: a move may leave both.
 	between func(before, after, now view) error
 }
 
@@ -240,9 +241,9 @@ func (t *script) visit(name string) {
 func three(t *script) { t.appendTo("INBOX", "one\r\n", "two\r\n", "three\r\n") }
 
 var crashOps = []crashOp{
-	{name: "first delivery", run: func(t *script) { t.deliver(hello) }},
+	{name: "first delivery", unopened: true, run: func(t *script) { t.deliver(hello) }},
 	{name: "delivery", setup: three, run: func(t *script) { t.deliver(hello) }},
-	{name: "open after delivery", setup: func(t *script) { three(t); t.deliver(hello); t.deliver("b\r\n") }, run: func(t *script) { t.visit("INBOX") }},
+	{name: "open after delivery", unopened: true, setup: func(t *script) { three(t); t.deliver(hello); t.deliver("b\r\n") }, run: func(t *script) { t.visit("INBOX") }},
 	{name: "append", setup: three, run: func(t *script) { t.appendTo("INBOX", hello) }},
 	{name: "flag one", setup: three, run: func(t *script) { t.flag("INBOX", 2) }},
 	{name: "expunge one", setup: three, run: func(t *script) { t.expunge("INBOX", 2) }},
@@ -265,15 +266,21 @@ func TestF02_CrashStates(t *testing.T) {
 
 func crashTest(t *testing.T, op crashOp, model faultfs.Model) {
 	before, after := outcome(t, op)
+	var was view
 	limit := 150
 	if long {
 		limit = 3000
 	}
 	report, err := faultfs.EachCrash(faultfs.CrashPlan{
 		Seed: 1, Model: model, Limit: limit,
-		Setup: func(c *faultfs.Crash) error { return run(c, op.setup) },
+		Setup: func(c *faultfs.Crash) (err error) {
+			if err = run(c, op.setup); err == nil && !op.unopened {
+				was, err = look(c)
+			}
+			return err
+		},
 		Op:    func(c *faultfs.Crash) error { return run(c, op.run) },
-		Check: func(s *faultfs.CrashState) error { return checkCrash(op, before, after, s) },
+		Check: func(s *faultfs.CrashState) error { return checkCrash(op, before, after, was, s) },
 	})
 	require.NoError(t, err)
 	t.Logf("%d points, %d states, %d sampled", report.Points, report.States, report.Sampled)
@@ -294,12 +301,15 @@ func outcome(t *testing.T, op crashOp) (before, after view) {
 	return before, after
 }
 
-func checkCrash(op crashOp, before, after view, s *faultfs.CrashState) error {
+func checkCrash(op crashOp, before, after, was view, s *faultfs.CrashState) error {
 	now, err := look(s.FS)
 	if err != nil {
 		return err
 	}
 	if err := wholeOrAbsent(op, before, after, now, s.Done); err != nil {
+		return err
+	}
+	if err := keeps(was, now); err != nil {
 		return err
 	}
 	// The next operations work, and what they promise counts from what was seen now.
@@ -351,7 +361,7 @@ func faultTest(t *testing.T, op crashOp, persist bool) {
 		Setup:   func(fsys faultfs.FS) error { return run(fsys, op.setup) },
 		Op:      func(fsys faultfs.FS) error { return run(fsys, op.run) },
 		Check: func(r faultfs.FaultRun) error {
-			return checkCrash(op, before, after, &faultfs.CrashState{FS: r.FS.(*faultfs.Crash), Done: r.Err == nil})
+			return checkCrash(op, before, after, nil, &faultfs.CrashState{FS: r.FS.(*faultfs.Crash), Done: r.Err == nil})
 		},
 	})
 	require.NoError(t, err)

@@ -61,8 +61,15 @@ func (f *folder) exclusive(ctx context.Context) (err error) {
 
 // catchUp reads what other processes have put into the index. f.owned is set.
 func (f *folder) catchUp(ctx context.Context) error {
+	changed, err := f.recover()
+	if err != nil {
+		return err
+	}
 	if !f.state.loaded {
 		return nil // all will be read
+	}
+	if changed {
+		f.state.seenCur = dirSeen{}
 	}
 	if f.index.file == nil {
 		if _, err := f.base.Lstat(indexName); err != nil {

@@ -36,6 +36,7 @@ type folder struct {
 	listDepth int
 	lockFile  faultfs.File // see exclusive; nil until it is needed
 	owned     bool         // exclusive is in force
+	declared  bool         // the note of a change is on the disk
 	index     index
 
 	appends appendQueue
