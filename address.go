@@ -332,7 +332,7 @@ func parseLiteral(s string) (netip.Addr, error) {
 	}
 	ip, err := netip.ParseAddr(s)
 	if err != nil || ip.Is4() == want6 || ip.Zone() != "" {
-		return netip.Addr{}, fmt.Errorf("address literal %q is neither IPv4 nor IPv6:", clip(s))
+		return netip.Addr{}, fmt.Errorf(`address literal %q is no IPv4 address, nor an IPv6 one behind "IPv6:"`, clip(s))
 	}
 	return ip, nil
 }

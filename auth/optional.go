@@ -68,18 +68,29 @@ func Answers(a Authenticator, mechanism string) bool {
 	if an, ok := a.(Answerer); ok {
 		return an.Answers(mechanism)
 	}
-	ok := a != nil
 	switch {
+	case a == nil:
+		return false
 	case strings.HasPrefix(mechanism, "SCRAM-"):
-		_, ok = a.(SCRAMKeyer)
+		return is[SCRAMKeyer](a)
 	case mechanism == "OAUTHBEARER" || mechanism == "XOAUTH2":
-		_, ok = a.(TokenVerifier)
+		return is[TokenVerifier](a)
 	case mechanism == "EXTERNAL":
-		_, ok = a.(CertificateVerifier)
+		return is[CertificateVerifier](a)
 	case mechanism == "CRAM-MD5" || mechanism == "APOP":
-		_, ok = a.(PasswordSource)
+		return is[PasswordSource](a)
 	}
+	return true
+}
+
+func is[T any](a Authenticator) bool {
+	_, ok := a.(T)
 	return ok
+}
+
+// special reports whether a mechanism needs more than Authenticate.
+func special(mechanism string) bool {
+	return !Answers(AuthenticatorFunc(nil), mechanism)
 }
 
 // Observe tells a the outcome of an exchange that was decided outside it, if it wants to know.

@@ -54,6 +54,9 @@ func resize(data []byte, size int64) []byte {
 
 // change performs a write in the current view and keeps it pending.
 func (n *inode) change(w write, now time.Time) {
+	if n.shared {
+		n.data, n.shared = slices.Clone(n.data), false
+	}
 	n.data = w.apply(n.data)
 	n.pending = append(n.pending, w)
 	n.mtime, n.ctime = now, now
@@ -75,7 +78,10 @@ func (n *inode) settle(times bool) {
 	if len(n.pending) == 0 {
 		return
 	}
-	disk := slices.Clone(n.disk)
+	disk := n.disk
+	if !n.onlyAppended() {
+		disk = slices.Clone(disk)
+	}
 	var left []write
 	for _, w := range n.pending {
 		if w.kind == writeTime && !times {
@@ -84,9 +90,18 @@ func (n *inode) settle(times bool) {
 		disk = w.apply(disk)
 	}
 	n.disk, n.pending = disk, left
+	n.version++
 	if times {
 		n.dtime = n.mtime
 	}
+}
+
+// onlyAppended tells whether the pending changes leave the synced octets alone, so
+// that a log that is synced after each record need not be copied each time.
+func (n *inode) onlyAppended() bool {
+	return !n.shared && !slices.ContainsFunc(n.pending, func(w write) bool {
+		return w.kind == writeSize || w.kind == writeData && w.off < int64(len(n.disk))
+	})
 }
 
 // crashFile is a handle on a file of a Crash.

@@ -1,8 +1,10 @@
 package faultfs
 
 import (
+	"hash/maphash"
 	"math/rand/v2"
 	"slices"
+	"time"
 )
 
 const (
@@ -10,8 +12,11 @@ const (
 	sector = 512
 	// exactUnits pieces of unsynced content are tried in all subsets.
 	exactUnits = 7
-	// maxForms bounds what is tried of one file's content.
-	maxForms = 96
+	// maxForms bounds what is tried of one file's content, formBytes what that
+	// may take.
+	maxForms  = 96
+	minForms  = 8
+	formBytes = 64 << 20
 )
 
 // unit is the smallest piece of a write that reaches the disk on its own: a
@@ -53,6 +58,13 @@ type draft struct {
 	tidy bool // the file ends with the last sector written; else it has its new size, zeros where nothing was written
 }
 
+// form is what may have become of a file's content.
+type form struct {
+	data  []byte
+	mtime time.Time
+	sum   uint64 // tells forms apart
+}
+
 // formsOf lists what may have become of a file, without doubles: first nothing
 // written, last everything.
 func (en *enumerator) formsOf(n *inode) []form {
@@ -60,26 +72,23 @@ func (en *enumerator) formsOf(n *inode) []form {
 		return forms
 	}
 	list := units(n)
-	drafts, exact := drafts(list, en.snap.c.rng(n.num))
+	complete := n.form(list, draft{has: filled(len(list), true)})
+	most := max(minForms, min(maxForms, formBytes/(1+len(complete.data))))
+	drafts, exact := drafts(list, most, en.snap.c.rng(n.num))
 	if !exact {
 		en.sampled = true
 	}
 	var forms []form
+	seen := map[uint64]bool{complete.sum: true}
 	for _, d := range drafts {
 		f := n.form(list, d)
-		if !slices.ContainsFunc(forms, f.equal) {
+		if !seen[f.sum] {
+			seen[f.sum] = true
 			forms = append(forms, f)
 		}
 	}
-	// The complete form may have been met earlier: a rewrite of the same octets.
-	complete := n.form(list, draft{has: filled(len(list), true)})
-	forms = append(slices.DeleteFunc(forms, complete.equal), complete)
-	en.forms[n] = forms
-	return forms
-}
-
-func (f form) equal(o form) bool {
-	return f.mtime.Equal(o.mtime) && string(f.data) == string(o.data)
+	en.forms[n] = append(forms, complete)
+	return en.forms[n]
 }
 
 // form applies the chosen units to the synced content.
@@ -100,11 +109,12 @@ func (n *inode) form(list []unit, d draft) form {
 			data = u.apply(data)
 		}
 	}
-	return form{data, mtime}
+	return form{data, mtime, maphash.Bytes(hashSeed, data) ^ uint64(mtime.UnixNano())}
 }
 
-// drafts lists choices, nothing first. It tells whether they are all there are.
-func drafts(list []unit, rng *rand.Rand) ([]draft, bool) {
+// drafts lists at most so many choices, nothing first. It tells whether they are all
+// there are.
+func drafts(list []unit, most int, rng *rand.Rand) ([]draft, bool) {
 	n := len(list)
 	if n <= exactUnits {
 		var all []draft
@@ -113,25 +123,22 @@ func drafts(list []unit, rng *rand.Rand) ([]draft, bool) {
 		}
 		return all, true
 	}
-	first := []draft{{has: filled(n, false)}, {has: pick(n, func(i int) bool { return list[i].grows })}}
-	first = append(first, byWrite(list)...)
-	rest := byUnit(list)
-	for range maxForms / 4 {
-		rest = append(rest, draft{has: pick(n, func(int) bool { return rng.IntN(2) == 0 })})
+	chosen := []draft{
+		{has: filled(n, false)},
+		{has: pick(n, func(i int) bool { return list[i].grows })},
 	}
-	for _, part := range [][]draft{first[1:], rest} {
-		rng.Shuffle(len(part), func(i, j int) { part[i], part[j] = part[j], part[i] })
+	chosen = append(chosen, byWrite(list, most/2, rng)...)
+	chosen = append(chosen, byUnit(list, most/4, rng)...)
+	for len(chosen) < most {
+		chosen = append(chosen, draft{has: pick(n, func(int) bool { return rng.IntN(2) == 0 })})
 	}
-	if len(first) > maxForms/2 {
-		first = first[:maxForms/2]
-	}
-	return append(first, rest[:min(len(rest), maxForms-len(first))]...), false
+	return chosen, false
 }
 
-// byWrite: the writes up to each, all but one, one alone.
-func byWrite(list []unit) []draft {
+// byWrite: the writes up to one, all but one, one alone.
+func byWrite(list []unit, most int, rng *rand.Rand) []draft {
 	var drafts []draft
-	for w := range list[len(list)-1].of + 1 {
+	for _, w := range some(1+list[len(list)-1].of, most/3, rng) {
 		drafts = append(drafts,
 			draft{pick(len(list), func(i int) bool { return list[i].of < w }), true},
 			draft{pick(len(list), func(i int) bool { return list[i].of != w }), false},
@@ -140,18 +147,30 @@ func byWrite(list []unit) []draft {
 	return drafts
 }
 
-// byUnit: torn before each sector, with and without the new size; each sector
-// missing.
-func byUnit(list []unit) []draft {
+// byUnit: torn before a sector, with and without the new size; a sector missing.
+func byUnit(list []unit, most int, rng *rand.Rand) []draft {
 	var drafts []draft
-	for u := range list {
-		before := func(i int) bool { return i < u }
+	for _, u := range some(len(list), most/3, rng) {
 		drafts = append(drafts,
-			draft{pick(len(list), before), true},
+			draft{pick(len(list), func(i int) bool { return i < u }), true},
 			draft{pick(len(list), func(i int) bool { return i < u || list[i].grows }), false},
 			draft{pick(len(list), func(i int) bool { return i != u }), false})
 	}
 	return drafts
+}
+
+// some picks at most so many of the numbers below n, the last one always: the end
+// of a record is where it tears.
+func some(n, most int, rng *rand.Rand) []int {
+	most = max(1, most)
+	if n <= most {
+		return rng.Perm(n)
+	}
+	picked := []int{n - 1}
+	for range most - 1 {
+		picked = append(picked, rng.IntN(n))
+	}
+	return picked
 }
 
 func filled(n int, v bool) []bool { return pick(n, func(int) bool { return v }) }

@@ -6,7 +6,6 @@ import (
 	"iter"
 	"maps"
 	"slices"
-	"time"
 )
 
 // CrashState is one disk that a power cut may leave behind.
@@ -62,7 +61,7 @@ func (c *Crash) snapshot(after string) *snapshot {
 	cl := cloner{}
 	s := &snapshot{c: c, after: after, last: c.last, marks: slices.Clone(c.marks), root: cl.clone(c.root)}
 	for _, ch := range c.pending {
-		copied := change{what: ch.what}
+		copied := change{what: ch.what, id: ch.id, needs: ch.needs}
 		for _, e := range ch.effects {
 			copied.effects = append(copied.effects, effect{cl.clone(e.dir), e.name, cl.clone(e.node)})
 		}
@@ -82,7 +81,7 @@ func (cl cloner) clone(n *inode) *inode {
 	if cl[n] == nil {
 		cl[n] = &inode{
 			num: n.num, mode: n.mode, mtime: n.mtime, ctime: n.ctime,
-			disk: n.disk, dtime: n.dtime, pending: slices.Clip(n.pending),
+			disk: slices.Clip(n.disk), version: n.version, dtime: n.dtime, pending: slices.Clip(n.pending),
 		}
 	}
 	return cl[n]
@@ -109,7 +108,7 @@ const (
 	defaultStates = 1000
 	// exactChanges pending directory changes are tried in all 2^n subsets.
 	exactChanges = 12
-	// maxSubsets bounds the subsets tried where there are more changes.
+	// maxSubsets are drawn at random where there are more, beside the corners.
 	maxSubsets = 1024
 )
 
@@ -136,52 +135,50 @@ func newEnumerator(snap *snapshot, limit int, seen map[uint64]bool) *enumerator 
 // changeSubsets lists the subsets of pending directory changes to try.
 func (en *enumerator) changeSubsets() [][]bool {
 	n := len(en.snap.pending)
-	switch {
-	case en.snap.c.Model == Ordered:
+	if en.snap.c.Model == Ordered {
 		return prefixes(n)
-	case n <= exactChanges:
+	}
+	if n <= exactChanges {
 		return allSubsets(n)
 	}
 	en.sampled = true
-	subsets := prefixes(n)
-	for i := range n {
-		alone, without := make([]bool, n), make([]bool, n)
-		for j := range n {
-			alone[j], without[j] = j == i, j != i
-		}
-		subsets = append(subsets, alone, without)
-	}
+	subsets := corners(n)
 	rng := en.snap.c.rng(uint64(en.snap.point))
-	for range max(0, maxSubsets-len(subsets)) {
-		subset := make([]bool, n)
-		for j := range subset {
-			subset[j] = rng.IntN(2) == 0
-		}
-		subsets = append(subsets, subset)
+	for range maxSubsets {
+		subsets = append(subsets, pick(n, func(int) bool { return rng.IntN(2) == 0 }))
 	}
 	return subsets
 }
 
+// corners are the subsets that bugs like best: all up to one change, one alone, all
+// but one; the whole set last.
+func corners(n int) [][]bool {
+	sets := prefixes(n)
+	whole := sets[len(sets)-1]
+	sets = sets[:len(sets)-1]
+	for i := 0; i < n; i += stride(n) {
+		sets = append(sets,
+			pick(n, func(j int) bool { return j == i }),
+			pick(n, func(j int) bool { return j != i }))
+	}
+	return append(sets, whole)
+}
+
+// stride skips some of very many.
+func stride(n int) int { return 1 + n/maxSubsets }
+
 func prefixes(n int) [][]bool {
 	var sets [][]bool
-	for k := range n + 1 {
-		set := make([]bool, n)
-		for j := range k {
-			set[j] = true
-		}
-		sets = append(sets, set)
+	for k := 0; k < n; k += stride(n) {
+		sets = append(sets, pick(n, func(j int) bool { return j < k }))
 	}
-	return sets
+	return append(sets, filled(n, true))
 }
 
 func allSubsets(n int) [][]bool {
 	var sets [][]bool
 	for bits := range 1 << n {
-		set := make([]bool, n)
-		for j := range set {
-			set[j] = bits>>j&1 == 1
-		}
-		sets = append(sets, set)
+		sets = append(sets, pick(n, func(j int) bool { return bits>>j&1 == 1 }))
 	}
 	return sets
 }
@@ -197,8 +194,10 @@ type disk struct {
 func (en *enumerator) disk(subset []bool) *disk {
 	d := &disk{entries: map[*inode]map[string]*inode{}}
 	effects := map[*inode][]effect{}
+	missing := map[uint64]bool{}
 	for i, ch := range en.snap.pending {
-		if !subset[i] {
+		if !subset[i] || missing[ch.needs] {
+			missing[ch.id] = true
 			d.lost = append(d.lost, ch.what)
 			continue
 		}
@@ -274,29 +273,27 @@ func (en *enumerator) step(d *disk, picks []int) bool {
 	return false
 }
 
-// extremes yields, for each tree: no content written, all written, and each form of
-// each file beside otherwise complete ones.
+// extremes yields, of the complete tree, each form of each file beside otherwise
+// complete ones, within half the limit; then trees of the corners with no
+// content written and with all.
 func (en *enumerator) extremes(yield func(*CrashState) bool) bool {
-	for _, complete := range []bool{true, false} {
-		for _, subset := range en.subsets {
-			d := en.disk(subset)
-			if !en.yield(d, en.uniform(d, complete), yield) {
+	trees := en.subsets
+	if en.snap.c.Model == POSIX {
+		trees = corners(len(en.snap.pending))
+	}
+	d := en.disk(trees[len(trees)-1])
+	for f, n := range d.dirty {
+		picks := en.uniform(d, true)
+		for picks[f] = range en.formsOf(n) {
+			if en.count < en.limit/2 && !en.yield(d, picks, yield) {
 				return false
 			}
 		}
 	}
-	for i := range slices.Backward(en.subsets) { // the fullest tree first
-		d := en.disk(en.subsets[i])
-		for f, n := range d.dirty {
-			picks := en.uniform(d, true)
-			for picks[f] = range en.formsOf(n) {
-				if !en.yield(d, picks, yield) {
-					return false
-				}
-			}
-		}
-		if en.full() {
-			break
+	for _, subset := range trees {
+		d := en.disk(subset)
+		if !en.yield(d, en.uniform(d, true), yield) || !en.yield(d, en.uniform(d, false), yield) {
+			return false
 		}
 	}
 	return true
@@ -433,23 +430,18 @@ func (b *builder) fill() {
 	}
 }
 
+// content is hashed as its version on disk and the form of what is pending: to read
+// all files of a large store for each state would be slow.
 func (b *builder) content(old, n *inode) {
-	n.disk, n.mtime = old.disk, old.dtime
+	n.disk, n.mtime, n.version = old.disk, old.dtime, old.version
+	b.number(old.version)
 	if f, ok := b.forms[old]; ok {
-		n.disk = f.data
-		n.mtime = f.mtime
+		n.disk, n.mtime = f.data, f.mtime
+		b.number(f.sum)
 	}
 	n.dtime = n.mtime
-	n.data = slices.Clone(n.disk)
+	n.data, n.shared = n.disk, true
 	b.number(uint64(n.mtime.UnixNano()))
-	b.number(uint64(len(n.disk)))
-	b.hash.Write(n.disk)
 }
 
 func sortedKeys(m map[string]*inode) []string { return slices.Sorted(maps.Keys(m)) }
-
-// form is what may have become of a file's content.
-type form struct {
-	data  []byte
-	mtime time.Time
-}

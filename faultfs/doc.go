@@ -34,12 +34,18 @@
 // # Limits
 //
 //   - OS on Windows and other systems without openat is built on os.Root: links
-//     are refused by a look before the open (a race can lead astray, though never
-//     out of the directory), Rename and Link between two directories go by
-//     path, and Dir.Sync does nothing, for lack of a call that would: there a
-//     power cut may undo a rename that was acknowledged.
+//     are refused by a look before the open (a race can lead astray, though
+//     never out of the directory), Rename and Link between two directories go
+//     by path, Info has no inode numbers and link counts (so CheckPrivate
+//     refuses no hard links), and Dir.Sync does nothing, for lack of a call that
+//     would: a power cut may undo a rename there that was acknowledged.
 //   - No file locks, no ownership changes, no extended attributes. Locks are
 //     taken on the descriptor: the File of OS implements syscall.Conn.
+//   - Waiting for a disk cannot be cancelled; that is why no method has a context.
 //   - Crash models one disk behind one process; it has no symbolic links, no
-//     permissions and no space limit ([Fault] gives ENOSPC).
+//     permissions and no space limit (Fault gives ENOSPC). A file of more than
+//     seven unsynced sectors, or more than twelve unsynced directory changes,
+//     have too many states to try them all: EachCrash tries the extreme ones
+//     and a seeded sample of them, and its report says so.
+//   - Fault loses what a failed Sync leaves unsynced over a Crash only.
 package faultfs

@@ -19,33 +19,38 @@ func (OS) OpenDir(path string) (Dir, error) { return openDir(filepath.Clean(path
 // errors.
 type osFile struct {
 	*os.File // opened under the full path, for messages
-	failed   atomic.Pointer[error]
+	synced   syncer
 }
 
 // Sync implements File.
-func (f *osFile) Sync() error { return f.final(f.File.Sync) }
+func (f *osFile) Sync() error { return f.synced.do(f.Name(), f.File.Sync) }
 
 // Datasync implements File.
-func (f *osFile) Datasync() error { return f.final(f.datasync) }
+func (f *osFile) Datasync() error { return f.synced.do(f.Name(), f.datasync) }
 
-// final runs a sync unless one has failed before. After an error the kernel
-// may drop the dirty pages and let the next fsync succeed without them.
-func (f *osFile) final(sync func() error) error {
-	if e := f.failed.Load(); e != nil {
+// syncer remembers the first error of a handle's syncs: the kernel may drop the
+// dirty pages then, and let the next fsync succeed without them.
+type syncer struct{ failed atomic.Pointer[error] }
+
+func (s *syncer) do(path string, sync func() error) error {
+	if e := s.failed.Load(); e != nil {
 		return *e
 	}
 	err := sync()
 	if err == nil {
 		return nil
 	}
-	err = &fs.PathError{Op: "sync", Path: f.Name(), Err: bare(err)}
-	f.failed.CompareAndSwap(nil, &err)
+	err = &fs.PathError{Op: "sync", Path: path, Err: bare(err)}
+	s.failed.CompareAndSwap(nil, &err)
 	return err
 }
 
-// bare strips the path that package os put around a system error.
+// bare strips the paths that package os put around a system error.
 func bare(err error) error {
-	if e, ok := err.(*fs.PathError); ok {
+	switch e := err.(type) {
+	case *fs.PathError:
+		return e.Err
+	case *os.LinkError:
 		return e.Err
 	}
 	return err

@@ -9,15 +9,19 @@ import (
 
 const errFileType = unix.ELOOP // Linux answers ELOOP for a link
 
+// usualRecord is the length of a directory record with a maildir name.
+const usualRecord = 48
+
 func fsync(fd int) error { return unix.Fsync(fd) }
 
 func (f *osFile) datasync() error { return f.control(unix.Fdatasync) }
 
-// readNames lists a directory and closes fd. All names of one getdents64 share one string:
-// a list of 100,000 costs some hundred allocations instead of 100,000.
+// readNames lists a directory and closes fd. The names of one getdents64 share one
+// string: a list of 100,000 costs some hundred allocations instead of 100,000.
 func readNames(fd int, _ string) ([]string, error) {
 	defer unix.Close(fd)
-	var names []string
+	var blocks []string
+	size := 0
 	buf := make([]byte, 64<<10)
 	for {
 		var n int
@@ -25,11 +29,20 @@ func readNames(fd int, _ string) ([]string, error) {
 			n, err = unix.Getdents(fd, buf)
 			return err
 		})
-		if n <= 0 || err != nil {
-			return names, err
+		if err != nil {
+			return nil, err
 		}
-		names = appendNames(names, string(buf[:n]))
+		if n <= 0 {
+			break
+		}
+		blocks = append(blocks, string(buf[:n]))
+		size += n
 	}
+	names := make([]string, 0, size/usualRecord)
+	for _, block := range blocks {
+		names = appendNames(names, block)
+	}
+	return names, nil
 }
 
 // appendNames takes the names out of linux_dirent64 records: inode (8), offset (8),

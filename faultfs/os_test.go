@@ -1,6 +1,7 @@
 package faultfs_test
 
 import (
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -23,4 +24,13 @@ func TestWriteFileOS(t *testing.T) {
 	names, err := d.Names()
 	require.NoError(t, err)
 	require.Equal(t, []string{"f"}, names)
+}
+
+// Rule 13: a handle whose sync failed does not sync again.
+func TestF04SyncErrorIsFinal(t *testing.T) {
+	calls, first, second := faultfs.FailTwice()
+	require.ErrorIs(t, first, syscall.EIO)
+	require.ErrorContains(t, first, "/f")
+	require.Equal(t, first, second)
+	require.Equal(t, 1, calls)
 }

@@ -3,7 +3,6 @@
 package faultfs
 
 import (
-	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -23,7 +22,7 @@ type unixDir struct {
 	fd     int
 	path   string
 	users  atomic.Int64 // calls in progress; negative once closed
-	failed atomic.Pointer[error]
+	synced syncer
 }
 
 const closedBias = -1 << 40 // added by Close: keeps users negative for good
@@ -290,14 +289,9 @@ func (d *unixDir) Stat() (Info, error) {
 
 // Sync implements Dir.
 func (d *unixDir) Sync() error {
-	if e := d.failed.Load(); e != nil {
-		return *e
-	}
-	err := d.self("sync", func() error { return fsync(d.fd) })
-	if err != nil && !errors.Is(err, fs.ErrClosed) {
-		d.failed.CompareAndSwap(nil, &err)
-	}
-	return err
+	return d.synced.do(d.path, func() error {
+		return d.self("sync", func() error { return fsync(d.fd) })
+	})
 }
 
 // self is at for the directory itself.

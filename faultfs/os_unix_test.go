@@ -3,6 +3,7 @@
 package faultfs_test
 
 import (
+	"errors"
 	"net"
 	"os"
 	"path/filepath"
@@ -113,19 +114,7 @@ func TestF06SwapRace(t *testing.T) {
 
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
-	wg.Go(func() {
-		for {
-			select {
-			case <-stop:
-				return
-			default:
-			}
-			for _, swap := range [][2]string{{"f", "evil"}, {"f", "fifo"}, {"new", "evildir"}} {
-				exchange(t, at(swap[0]), at(swap[1]))
-				exchange(t, at(swap[0]), at(swap[1]))
-			}
-		}
-	})
+	wg.Go(func() { swapUntil(t, stop, at) })
 	d := openDir(t, faultfs.OS{}, path)
 	opened, refused := 0, 0
 	for end := time.Now().Add(raceTime()); time.Now().Before(end); {
@@ -160,6 +149,21 @@ func TestF06SwapRace(t *testing.T) {
 	require.NoError(t, err)
 	require.Zero(t, info.Size(), "written outside")
 	t.Logf("opened %d, refused %d", opened, refused)
+}
+
+// swapUntil puts something evil in the place of f and new, and back, again and again.
+func swapUntil(t *testing.T, stop <-chan struct{}, at func(string) string) {
+	for {
+		select {
+		case <-stop:
+			return
+		default:
+		}
+		for _, swap := range [][2]string{{"f", "evil"}, {"f", "fifo"}, {"new", "evildir"}} {
+			exchange(t, at(swap[0]), at(swap[1]))
+			exchange(t, at(swap[0]), at(swap[1]))
+		}
+	}
 }
 
 func raceTime() time.Duration {
@@ -211,4 +215,21 @@ func TestForeignDir(t *testing.T) {
 		require.ErrorContains(t, pair[0].Link("f", pair[1], "g"), "another file system")
 		require.NoError(t, pair[0].Remove("f"))
 	}
+}
+
+// Free tells of the disk; the fault layer passes it on, a Crash cannot tell.
+func TestFree(t *testing.T) {
+	path := t.TempDir()
+	for _, fsys := range []faultfs.FS{faultfs.OS{}, faultfs.NewFault(faultfs.OS{})} {
+		d := openDir(t, fsys, path)
+		space, err := faultfs.Free(d)
+		require.NoError(t, err)
+		require.Greater(t, space.Bytes, int64(1<<20))
+		require.NotZero(t, space.Files)
+		require.NoError(t, d.Close())
+		_, err = faultfs.Free(d)
+		require.ErrorIs(t, err, os.ErrClosed)
+	}
+	_, err := faultfs.Free(openDir(t, faultfs.NewCrash(1), "/"))
+	require.ErrorIs(t, err, errors.ErrUnsupported)
 }

@@ -70,6 +70,9 @@ func ParseAddresses(v string) (Addresses, error) {
 	if !p.done() {
 		p.fail("too many addresses")
 	}
+	if p.bad {
+		p.fail("comment or quoted string does not end")
+	}
 	if p.inGroup {
 		p.fail("group without its semicolon")
 		p.out = append(p.out, Address{Kind: GroupEnd})
@@ -114,7 +117,6 @@ type words struct {
 	first  string // the only word, where there is one
 	quoted bool
 	gaps   bool // white space between words, which a local part must not have (RFC 5322 §3.4.1, but see obs-local-part)
-	dots   bool // the atoms do not make a dot-atom
 }
 
 // text returns the words as a phrase.
@@ -241,9 +243,6 @@ func (p *addressParser) readWords(w *words) {
 		before := p.i
 		p.skipCFWS()
 		spaced := p.i > before
-		if p.bad {
-			p.fail("comment or quoted string does not end")
-		}
 		switch c := p.peek(); {
 		case p.done():
 			return

@@ -48,7 +48,7 @@ func (p *dateParser) step() bool {
 	return true
 }
 
-// digits reads a number; more than four digits are an error, but for the zone.
+// digits reads a number; of a longer one than nine digits the beginning.
 func (p *dateParser) digits() (n, length int) {
 	start := p.i
 	for !p.done() && p.peek() >= '0' && p.peek() <= '9' {
@@ -63,7 +63,14 @@ func (p *dateParser) digits() (n, length int) {
 // number reads a time, a day, a year, or a date made of numbers.
 func (p *dateParser) number() {
 	n, length := p.digits()
-	switch next := p.peek(); {
+	after := p.i
+	p.skipCFWS()
+	next := p.peek()
+	if next != ':' {
+		p.i = after
+		next = p.peek()
+	}
+	switch {
 	case length <= 2 && !p.haveTime && (next == ':' || next == '.' && p.haveDay):
 		p.clock(n, next)
 	case length == 4 && next == '-' && !p.haveDay:
@@ -95,7 +102,11 @@ func (p *dateParser) clock(hour int, sep byte) {
 	p.eat(sep)
 	p.skipCFWS()
 	p.minute, _ = p.digits()
-	if p.eat(sep) {
+	after := p.i
+	p.skipCFWS()
+	if !p.eat(sep) {
+		p.i = after
+	} else {
 		p.skipCFWS()
 		p.sec, _ = p.digits()
 		if p.eat('.') {

@@ -19,7 +19,7 @@ func DecodeText(s string) string {
 	if !utf8.ValidString(s) {
 		s = guessText([]byte(s))
 	}
-	return Display(s)
+	return strings.Trim(Display(s), " ")
 }
 
 // A word is one encoded word, not yet decoded.

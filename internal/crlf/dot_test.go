@@ -169,15 +169,11 @@ func TestDrain(t *testing.T) {
 	require.InDelta(t, 1<<20, src.n, 2*bulkBuffer)
 	require.False(t, d.Ended())
 	require.False(t, ErrDrainLimit.InStep())
-	// At the limit and one less, counted in raw octets.
-	const raw = "abc\r\n.\r\n"
-	for limit, want := range map[int64]error{int64(len(raw)) - 1: ErrDrainLimit, int64(len(raw)): nil, -1: nil} {
-		d := NewDotReader(NewReader(iotest.OneByteReader(strings.NewReader(raw+"x"))), TextOptions{})
-		err := d.Drain(limit)
-		if limit == int64(len(raw))-1 {
-			continue // the last step takes the three octets of the end together
-		}
-		require.Equal(t, want, err)
+	// At the limit and one less, counted in raw octets before the end itself.
+	for limit, want := range map[int64]error{4: ErrDrainLimit, 5: nil, -1: nil} {
+		d := NewDotReader(NewReader(iotest.OneByteReader(strings.NewReader("abc\r\n.\r\nx"))), TextOptions{})
+		require.Equal(t, want, d.Drain(limit))
+		require.Equal(t, want == nil, d.Ended())
 	}
 	// A fault is noticed while draining, also when part was read before.
 	d = NewDotReader(NewReader(strings.NewReader("abc\r\nd\ne\r\n.\r\n")), TextOptions{})
@@ -216,6 +212,22 @@ func TestStats(t *testing.T) {
 	_, err := io.ReadAll(d)
 	require.NoError(t, err)
 	require.Equal(t, Stats{Octets: 10, LongestLine: 2, BareCR: true, BareLF: true}, d.Stats())
+}
+
+// TestLongestOfShortLines: several lines lie within 8 octets.
+func TestLongestOfShortLines(t *testing.T) {
+	rng := rand.New(rand.NewPCG(5, 6))
+	var tr TextReader
+	for range 50000 {
+		var b []byte
+		for longest := 1 + rng.IntN(8); len(b) < 24; {
+			b = append(append(b, "abcdefgh"[:rng.IntN(longest)]...), newline...)
+		}
+		tr.Reset(bytes.NewReader(b), TextOptions{})
+		if _, err := io.Copy(sink{}, &tr); err != nil || tr.Stats().LongestLine != longestLine(b) {
+			t.Fatalf("%q: %+v, %v", b, tr.Stats(), err)
+		}
+	}
 }
 
 // TestEightBitAtEveryPlace and TestIndexEOL check what works on 8 octets at a time against the plain way.

@@ -16,7 +16,6 @@ type DotReader struct {
 	r     *Reader
 	pend  []byte // content ready for delivery; lies in r's buffer
 	extra []byte // follows pend: the newline that replaces a bare CR or LF
-	bol   bool   // at the beginning of a line, by the strict rule
 	ended bool   // the end was consumed
 	err   error  // what Read returns from now on
 	used  int64  // raw octets consumed
@@ -32,12 +31,10 @@ func NewDotReader(r *Reader, o TextOptions) *DotReader {
 
 // Reset starts the next message.
 func (d *DotReader) Reset(r *Reader, o TextOptions) {
-	*d = DotReader{r: r, bol: true}
+	*d = DotReader{r: r}
 	d.text.reset(o)
+	d.bol = true
 }
-
-// Stats tells what was seen so far; after io.EOF it covers the message.
-func (d *DotReader) Stats() Stats { return d.stats }
 
 // Ended reports whether the end of the message was consumed, so that the Reader is at what follows.
 func (d *DotReader) Ended() bool { return d.ended }
@@ -90,7 +87,8 @@ func (d *DotReader) WriteTo(w io.Writer) (written int64, err error) {
 	}
 }
 
-// Drain consumes the message to its true end, limit octets more at most (zero means DefaultDrain, negative means no limit). It returns nil
+// Drain consumes the message to its true end, about limit octets more at most: it stops at the first read beyond, of 64 KiB
+// at most (zero means DefaultDrain, negative means no limit). It returns nil
 // when the session is in step again, whatever the text was like (see Err); ErrDrainLimit, io.ErrUnexpectedEOF or an error of the
 // source when the connection has to be closed. What has been drained is not to be read any more.
 func (d *DotReader) Drain(limit int64) error {
@@ -105,7 +103,8 @@ func (d *DotReader) Drain(limit int64) error {
 		if err := d.scanMore(); err != nil {
 			return err
 		}
-		d.stats.Octets += int64(len(d.pend))
+		d.octets(d.pend)
+		d.octets(d.extra)
 		d.pend, d.extra = nil, nil
 	}
 	if d.err == nil {
@@ -177,6 +176,9 @@ func (d *DotReader) scan(out *squeeze) int {
 	b := out.b
 	i := 0 // next octet to be looked at
 	for {
+		if i < len(b) && b[i] != '.' {
+			i += d.pass(b[i:])
+		}
 		if d.bol {
 			switch judgeDot(b[i:]) {
 			case undecided:

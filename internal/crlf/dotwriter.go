@@ -16,10 +16,11 @@ var (
 // and no bare LF, and a dot at the beginning of a line is doubled, whatever is written and however it is cut. With Reject a bare CR
 // or LF is an error: nothing behind it is sent and Close does not send the end, so that the connection has to be closed.
 //
-// The destination should be buffered (a Writer, a bufio.Writer): a message with many dots makes many small writes. Close does not
-// flush it. A DotWriter is not safe for concurrent use.
+// Small pieces are gathered and leave with the Write that they belong to; a destination that is a *Writer gathers them itself, and
+// has to be flushed after Close. A DotWriter is not safe for concurrent use.
 type DotWriter struct {
-	w    io.Writer
+	out  *Writer // the destination or &own
+	own  Writer
 	bare Bare
 	bol  bool // at the beginning of a line
 	cr   bool // the last octet was a CR; it has not been passed on
@@ -34,7 +35,15 @@ func NewDotWriter(w io.Writer, bare Bare) *DotWriter {
 }
 
 // Reset starts the next message.
-func (d *DotWriter) Reset(w io.Writer, bare Bare) { *d = DotWriter{w: w, bare: bare, bol: true} }
+func (d *DotWriter) Reset(w io.Writer, bare Bare) {
+	d.own.Reset(w)
+	d.bare, d.bol, d.cr, d.err = bare, true, false, nil
+	if out, ok := w.(*Writer); ok {
+		d.out = out
+	} else {
+		d.out = &d.own
+	}
+}
 
 // Write implements io.Writer. ErrBareCR and ErrBareLF are final, and so is an error of the destination.
 func (d *DotWriter) Write(p []byte) (int, error) {
@@ -42,7 +51,15 @@ func (d *DotWriter) Write(p []byte) (int, error) {
 	for written < len(p) && d.err == nil {
 		written += d.step(p[written:min(len(p), written+writeStep)])
 	}
+	d.flush()
 	return written, d.err
+}
+
+// flush sends what was gathered here.
+func (d *DotWriter) flush() {
+	if err := d.own.Flush(); d.err == nil {
+		d.err = err
+	}
 }
 
 // ReadFrom implements io.ReaderFrom with a pooled buffer. It does not close d.
@@ -81,6 +98,7 @@ func (d *DotWriter) Close() error {
 		d.put(newline)
 	}
 	d.put(theEnd)
+	d.flush()
 	if d.err != nil {
 		return d.err
 	}
@@ -141,21 +159,23 @@ func (d *DotWriter) replace(e Error) {
 
 // put sends p, unless something went wrong before.
 func (d *DotWriter) put(p []byte) {
-	if d.err != nil {
-		return
+	if d.err == nil {
+		_, d.err = d.out.Write(p)
 	}
-	n, err := d.w.Write(p)
-	if err == nil && n < len(p) {
-		err = io.ErrShortWrite
-	}
-	d.err = err
 }
 
 // wellFormed returns the length of the beginning of p that can be sent as it is: it stops before a bare LF, a CR that is not
 // followed by an LF in p, and a dot behind a CRLF. A dot at the very beginning is the caller's.
 func wellFormed(p []byte) int {
 	n := 0
+	var c cursor
 	for {
+		if p[n] != '.' {
+			n += c.pass(p[n:])
+		}
+		if c.bol && n < len(p) && p[n] == '.' {
+			return n
+		}
 		k := indexEOL(p[n:])
 		if k < 0 {
 			return len(p)

@@ -11,6 +11,17 @@ import (
 // longForm tells whether the bigger enumerations run.
 var longForm = os.Getenv("GONIEC_LONG") == "1"
 
+// depth is the length of the strings of an enumeration: long, in the long form; short; or one less under the race detector.
+func depth(short, long int) int {
+	switch {
+	case longForm:
+		return long
+	case raceDetector:
+		return short - 1
+	}
+	return short
+}
+
 // cutReader returns s in two reads, cut at an octet.
 type cutReader struct {
 	s   string
@@ -108,7 +119,7 @@ func checkMessage(t *testing.T, raw string, cut int, bare Bare, r *Reader, d *Do
 	want := oracle(raw, bare)
 	ok := err == want.err
 	if ok && err == nil {
-		ok = got.String() == want.content && d.Stats().Octets == int64(len(want.content))
+		ok = got.String() == want.content && d.Stats().Octets == int64(len(want.content)) && d.Stats().LongestLine == longestLine(got.Bytes())
 	}
 	if ok && err != io.ErrUnexpectedEOF {
 		rest, rerr := io.ReadAll(r)
@@ -121,10 +132,7 @@ func checkMessage(t *testing.T, raw string, cut int, bare Bare, r *Reader, d *Do
 
 // TestS01_EveryString: a message ends iff the raw stream has CRLF.CRLF, at every split, under both policies.
 func TestS01_EveryString(t *testing.T) {
-	max, maxSplit := 7, 6
-	if longForm {
-		max, maxSplit = 8, 8
-	}
+	max, maxSplit := depth(7, 8), depth(6, 8)
 	var r Reader
 	var d DotReader
 	var got bytes.Buffer
@@ -160,10 +168,7 @@ func oracleStuff(s string, bare Bare) (string, bool) {
 
 // TestS03_EveryString: whatever is written, and however it is cut, no bare CR or LF goes out and every leading dot is doubled.
 func TestS03_EveryString(t *testing.T) {
-	max := 7
-	if longForm {
-		max = 8
-	}
+	max := depth(7, 8)
 	var d DotWriter
 	var wire bytes.Buffer
 	each(smuggling, max, func(s string) {
@@ -188,10 +193,7 @@ func TestS03_EveryString(t *testing.T) {
 
 // TestS04_EveryString: text in chunks is judged as text in dots is.
 func TestS04_EveryString(t *testing.T) {
-	max := 7
-	if longForm {
-		max = 8
-	}
+	max := depth(7, 8)
 	var tr TextReader
 	var got bytes.Buffer
 	each(smuggling, max, func(s string) {
@@ -208,6 +210,46 @@ func TestS04_EveryString(t *testing.T) {
 			_, err = got.ReadFrom(&tr)
 			if err != nil || got.String() != want {
 				t.Fatalf("%q cut at %d: %q, %v; want %q", s, cut, got.String(), err, want)
+			}
+		}
+	})
+}
+
+// TestS01_EveryPlaceInAWord repeats the strings at every place of the 8 octets that are looked at together, between text that is
+// passed quickly.
+func TestS01_EveryPlaceInAWord(t *testing.T) {
+	max := depth(5, 7)
+	const before, after = "12345\r\n890", "abc\r\ndefghijkl"
+	var (
+		r    Reader
+		d    DotReader
+		w    DotWriter
+		tr   TextReader
+		got  bytes.Buffer
+		text = func(s string, pad int) string { return before[:pad] + s + after }
+	)
+	each(smuggling, max, func(s string) {
+		for pad := range len(before) {
+			raw := text(s, pad)
+			for _, bare := range []Bare{Reject, Normalise} {
+				checkMessage(t, raw+"\r\n.\r\n"+tail, 0, bare, &r, &d, &got)
+
+				want, ok := oracleStuff(raw, bare)
+				got.Reset()
+				w.Reset(&got, bare)
+				_, _ = w.Write([]byte(raw))
+				if err := w.Close(); (err == nil) != ok || ok && got.String() != want {
+					t.Fatalf("%q, policy %d: wrote %q, %v; want %q, %v", raw, bare, got.String(), err, want, ok)
+				}
+
+				got.Reset()
+				tr.Reset(strings.NewReader(raw), TextOptions{Bare: bare})
+				_, err := got.ReadFrom(&tr)
+				want = normalise(raw)
+				ok = bare == Normalise || want == raw
+				if (err == nil) != ok || ok && (got.String() != want || tr.Stats().LongestLine != longestLine(got.Bytes())) {
+					t.Fatalf("%q, policy %d: read %q, %v; want %q, %v", raw, bare, got.String(), err, want, ok)
+				}
 			}
 		}
 	})

@@ -3,7 +3,6 @@ package crlf
 import (
 	"bytes"
 	"encoding/binary"
-	"math/bits"
 )
 
 // Bare is what happens to a bare CR or a bare LF in the text of a message.
@@ -40,9 +39,9 @@ type Stats struct {
 
 // text gathers Stats and enforces TextOptions, for dots and chunks alike.
 type text struct {
+	cursor
 	opts  TextOptions
-	stats Stats
-	line  int   // octets of the unfinished line so far
+	stats Stats // without LongestLine, which is the cursor's
 	fault Error // the first fault; 0 = none
 }
 
@@ -69,25 +68,21 @@ func (t *text) bare(c byte) (replace bool) {
 	return t.opts.Bare != Reject
 }
 
-// grow adds n octets to the unfinished line.
-func (t *text) grow(n int) {
-	if t.line += n; t.line > t.stats.LongestLine {
-		t.longest()
-	}
+// Stats tells what was seen so far; after io.EOF it covers the message.
+func (t *text) Stats() Stats {
+	s := t.stats
+	s.LongestLine = t.longest
+	return s
 }
 
-func (t *text) longest() {
-	t.stats.LongestLine = t.line
-	if t.opts.MaxLine > 0 && t.line > t.opts.MaxLine {
-		t.flaw(ErrLineTooLong)
-	}
-}
-
-// octets accounts for content on its way to the reader.
+// octets accounts for content that the cursor has passed.
 func (t *text) octets(b []byte) {
 	t.stats.Octets += int64(len(b))
 	t.stats.EightBit = t.stats.EightBit || eightBit(b)
 	t.stats.NUL = t.stats.NUL || bytes.IndexByte(b, 0) >= 0
+	if t.opts.MaxLine > 0 && t.longest > t.opts.MaxLine {
+		t.flaw(ErrLineTooLong)
+	}
 }
 
 // tooLarge reports whether the content so far is larger than the limit.
@@ -109,51 +104,4 @@ func eightBit(b []byte) bool {
 		}
 	}
 	return false
-}
-
-type eolVerdict uint8
-
-const (
-	wholeEOL eolVerdict = iota // a CRLF
-	bareEOL                    // a bare CR or LF
-	cutEOL                     // a CR at the end of what is there: the next octet decides
-)
-
-// judgeEOL says what b, which begins with a CR or LF, begins with.
-func judgeEOL(b []byte) eolVerdict {
-	switch {
-	case b[0] == '\n':
-		return bareEOL
-	case len(b) == 1:
-		return cutEOL
-	case b[1] != '\n':
-		return bareEOL
-	}
-	return wholeEOL
-}
-
-// indexEOL returns the index of the first CR or LF in b, or -1. One search for both, 8 octets at a step, is what keeps hostile mixtures
-// of bare CRs and LFs as cheap as ordinary lines, and short lines cheaper than two calls of bytes.IndexByte.
-func indexEOL(b []byte) int {
-	const (
-		ones = 0x0101010101010101
-		high = 0x8080808080808080
-		crs  = '\r' * ones
-		lfs  = '\n' * ones
-	)
-	i := 0
-	for ; len(b)-i >= 8; i += 8 {
-		v := binary.LittleEndian.Uint64(b[i:])
-		cr, lf := v^crs, v^lfs
-		// The classic test for a zero octet; the lowest one it finds is real.
-		if m := ((cr-ones)&^cr | (lf-ones)&^lf) & high; m != 0 {
-			return i + bits.TrailingZeros64(m)>>3
-		}
-	}
-	for ; i < len(b); i++ {
-		if b[i] == '\r' || b[i] == '\n' {
-			return i
-		}
-	}
-	return -1
 }

@@ -31,9 +31,6 @@ func (t *TextReader) Reset(src io.Reader, o TextOptions) {
 	t.text.reset(o)
 }
 
-// Stats tells what was seen so far.
-func (t *TextReader) Stats() Stats { return t.stats }
-
 // Read reads text. It returns ErrBareCR, ErrBareLF, ErrLineTooLong or ErrTooLarge for a fault, and passes on what the source returns.
 func (t *TextReader) Read(p []byte) (int, error) {
 	if len(t.pend) == 0 && len(p) >= len(t.small) {
@@ -110,6 +107,7 @@ func (t *TextReader) inspect(b []byte) {
 		}
 	}
 	for {
+		b = b[t.pass(b):]
 		k := indexEOL(b)
 		if k < 0 {
 			t.grow(len(b))
@@ -159,6 +157,9 @@ func (t *TextReader) spread(p, raw []byte) int {
 		}
 	}
 	for {
+		n := t.pass(raw)
+		out += copy(p[out:], raw[:n])
+		raw = raw[n:]
 		k := indexEOL(raw)
 		if k < 0 {
 			t.grow(len(raw))

@@ -29,6 +29,10 @@ func (w *Writer) Buffered() int { return w.n }
 
 // Write buffers p, or hands a large p through.
 func (w *Writer) Write(p []byte) (int, error) {
+	if w.buf != nil && len(p) <= len(w.buf.b)-w.n && w.err == nil { // most often
+		w.n += copy(w.buf.b[w.n:], p)
+		return len(p), nil
+	}
 	written := 0
 	for w.err == nil && len(p) > 0 {
 		if w.n == 0 && len(p) >= writeBuffer {

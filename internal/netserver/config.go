@@ -63,7 +63,8 @@ type Config struct {
 	// Exempt lists networks without the two limits per address, such as loopback or an own web mail host.
 	Exempt []netip.Prefix
 
-	// ReadTimeout is the stage a connection begins with (see Conn.StartStage). Zero means 5 min; negative means none.
+	// ReadTimeout limits a stage that names no other limit, such as the one a connection begins with (see Conn.StartStage).
+	// Zero means 5 min; negative means no limit.
 	ReadTimeout time.Duration
 	// WriteTimeout limits each Write call. Zero means 2 min; negative means no limit.
 	WriteTimeout time.Duration

@@ -12,13 +12,13 @@ import (
 	"time"
 )
 
-// Conn is one connection. One goroutine may read (Read, StartStage, BeginIdle, EndIdle, StartTLS) and another may write; with
-// StartTLS nothing else may run. Close and the methods that only ask are safe at any time.
+// Conn is one connection. One goroutine may read (Read, StartStage, Deadline, BeginIdle, EndIdle) and another may write; Close
+// and the methods that only ask are safe from anywhere. While StartTLS or Linger runs nobody else may use it.
 //
 // It is no net.Conn on purpose: deadlines belong to stages and to Shutdown, not to whoever holds the socket.
 type Conn struct {
 	l       *listener
-	ctx     context.Context // for StartTLS inside the set-up; handlers get it as an argument
+	ctx     context.Context // for serve; handlers get it as an argument
 	cancel  context.CancelCauseFunc
 	sock    net.Conn    // as accepted: what Shutdown wakes and closes
 	rw      net.Conn    // what the protocol reads and writes: sock, or TLS over it
@@ -51,7 +51,7 @@ func (c *Conn) serve() {
 		c.l.cfg.Logger.Info("connection not begun", "err", err, "remote", addrString(c.RemoteAddr()))
 		return
 	}
-	c.StartStage(Pace{Total: c.l.cfg.ReadTimeout})
+	c.StartStage(Pace{})
 	c.l.cfg.Handle(c.ctx, c)
 }
 

@@ -37,13 +37,14 @@
 //
 // # Time
 //
-// No read is without a deadline. [Conn.StartStage] sets one for a whole unit of reading (a command, a message, a literal)
+// No read is without a deadline unless a limit is negative. [Conn.StartStage] sets one for a whole unit of reading (a command, a message, a literal)
 // that single octets do not extend, and optionally a minimum rate. Every Write call has [Config.WriteTimeout] to complete.
 //
 // # Limits of this package
 //
 //   - A PROXY version 1 header must arrive in one segment, as the specification asks of its sender; version 2 headers may
-//     announce at most 4096 octets. Only TCP over IPv4 or IPv6 is accepted in either.
+//     announce at most 4096 octets. Only TCP over IPv4 or IPv6 is accepted in either. What a header says about TLS between
+//     client and proxy is ignored: such a connection counts as plain text.
 //   - On implicit TLS listeners a refused client is closed without a word, since a line of plain text would be no TLS.
 //   - A handler that ignores its context and its closed socket cannot be ended; Close and Shutdown say how many are left.
 package netserver

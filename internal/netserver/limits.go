@@ -27,7 +27,9 @@ func ipKey(a netip.Addr) netip.Addr {
 	return p.Addr()
 }
 
+// contains ignores an address's zone, which no prefix has.
 func contains(list []netip.Prefix, a netip.Addr) bool {
+	a = a.WithZone("")
 	for _, p := range list {
 		if p.Contains(a) {
 			return true

@@ -1,7 +1,6 @@
 package netserver
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -17,17 +16,22 @@ func Listen(addr string) (net.Listener, error) {
 	if path, ok := unixPath(addr); ok {
 		return listenUnix(path)
 	}
-	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", addr)
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, explainListen(err)
+	}
+	return l, nil
+}
+
+func explainListen(err error) error {
 	switch {
-	case err == nil:
-		return l, nil
 	case errors.Is(err, fs.ErrPermission):
-		return nil, fmt.Errorf("%w: ports below 1024 need CAP_NET_BIND_SERVICE; run \"setcap cap_net_bind_service=+ep PROGRAM\", "+
+		return fmt.Errorf("%w: ports below 1024 need CAP_NET_BIND_SERVICE; run \"setcap cap_net_bind_service=+ep PROGRAM\", "+
 			"let systemd open the socket, or choose a port above 1023", err)
 	case errors.Is(err, syscall.EADDRINUSE):
-		return nil, fmt.Errorf("%w: another server listens there; stop it or choose another port", err)
+		return fmt.Errorf("%w: another server listens there; stop it or choose another port", err)
 	}
-	return nil, err
+	return err
 }
 
 func unixPath(addr string) (string, bool) {

@@ -4,7 +4,8 @@ import "time"
 
 // Pace limits the time that a peer may take for one unit of reading.
 type Pace struct {
-	// Total is for the whole unit; nothing extends it. Zero or negative means no limit, which is only sensible with MinRate.
+	// Total is for the whole unit; nothing extends it. Zero means Config.ReadTimeout, or no limit if there is a MinRate;
+	// negative means no limit.
 	Total time.Duration
 	// MinRate, in octets a second, is what the peer must keep up while we wait for it; the time we spend elsewhere (a slow
 	// disk) is not held against it. Zero or negative means none.
@@ -38,6 +39,9 @@ func (s *stage) progress(n int, waited time.Duration) {
 // StartStage begins a unit of reading: a command, a message, a literal. It replaces the stage before.
 func (c *Conn) StartStage(p Pace) {
 	setDefault(&p.Grace, time.Minute)
+	if p.Total == 0 && p.MinRate <= 0 {
+		p.Total = c.l.cfg.ReadTimeout
+	}
 	c.stage = stage{Pace: p, budget: p.Grace}
 	if p.Total > 0 {
 		c.stage.deadline = time.Now().Add(p.Total)
@@ -48,8 +52,8 @@ func (c *Conn) StartStage(p Pace) {
 // Deadline is the end of the current stage; zero when its total is not limited.
 func (c *Conn) Deadline() time.Time { return c.stage.deadline }
 
-// BeginIdle says that the handler now waits for a command, at most d for all of it (a stage of its own; zero or negative means
-// no limit). It returns ErrServerClosed when the server is shutting down: say goodbye and return.
+// BeginIdle says that the handler now waits for a command, at most d for all of it: a stage of its own, with d as Pace.Total. It
+// returns ErrServerClosed when the server is shutting down: say goodbye and return.
 func (c *Conn) BeginIdle(d time.Duration) error {
 	c.mu.Lock()
 	if c.drained {

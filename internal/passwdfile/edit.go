@@ -205,7 +205,7 @@ func (e *editor) apply(change Change, old *Entry) error {
 		return fmt.Errorf("line of user %q is longer than %d octets", entry.Name, e.file.maxLine())
 	}
 	if e.file.Check != nil {
-		if err := e.file.Check(*entry); err != nil {
+		if _, err := e.file.Check(*entry); err != nil {
 			return err
 		}
 	}

@@ -115,12 +115,12 @@ func TestFailedEdit(t *testing.T) {
 	for name, c := range map[string]struct {
 		ctx    context.Context
 		change Change
-		check  func(Entry) error
+		check  func(Entry) (int, error)
 	}{
 		"change":   {context.Background(), func(*Entry) (*Entry, error) { return nil, boom }, nil},
 		"line":     {context.Background(), set("x:y"), nil},
 		"too long": {context.Background(), set(strings.Repeat("x", 100)), nil},
-		"check":    {context.Background(), set("x"), func(Entry) error { return boom }},
+		"check":    {context.Background(), set("x"), func(Entry) (int, error) { return 0, boom }},
 		"canceled": {canceled, set("x"), nil},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -38,8 +38,9 @@ type File struct {
 	Key func(name string) string
 
 	// Check may refuse an entry when the file is loaded; the line is then left out and reported. Its
-	// error must not contain the password.
-	Check func(Entry) error
+	// error must not contain the password. Otherwise it returns the entry's kind, from 0 to Kinds-1,
+	// which Count counts.
+	Check func(Entry) (kind int, err error)
 
 	FS     faultfs.FS       // nil: the real one, where Path may be a symbolic link
 	Logger *slog.Logger     // nil: silent
@@ -88,6 +89,25 @@ func (f *File) Len() int {
 		return 0
 	}
 	return t.users
+}
+
+// Count returns how many users there are of each kind that Check returned.
+func (f *File) Count() ([Kinds]int, error) {
+	t, err := f.table()
+	if err != nil {
+		return [Kinds]int{}, err
+	}
+	return t.kinds, nil
+}
+
+// Sample returns some entry, the same one for the same n and version of the file. ok is false if
+// there is none.
+func (f *File) Sample(n uint64) (e Entry, ok bool) {
+	t, err := f.table()
+	if err != nil {
+		return Entry{}, false
+	}
+	return t.sample(n)
 }
 
 // Errors returns the lines that were left out, as errors of the form "file:line: reason": at
@@ -215,7 +235,8 @@ func (f *File) read() (text string, info faultfs.Info, err error) {
 	if err != nil {
 		return "", info, err
 	}
-	if n != info.Size || !sameFile(info, after) {
+	// Not Changed: replacing the file by a rename moves that, and this version is still whole.
+	if n != info.Size || after.Size != info.Size || !after.ModTime.Equal(info.ModTime) {
 		return "", info, fmt.Errorf("%s: %w", f.Path, errChanged)
 	}
 	return b.String(), info, nil

@@ -62,11 +62,11 @@ func TestLookup(t *testing.T) {
 func TestErrorsHaveFileAndLine(t *testing.T) {
 	var log bytes.Buffer
 	path := write(t, "alice:SECRET\nb\tb:SECRET\nalice:SECRET\nc:SECRET:-\nd:SECRET:9999999999\n\x00:SECRET\nxx:y\rz:SECRET\n"+strings.Repeat("l", 200)+":SECRET\ne:{BAD}SECRET\nf:ok\n")
-	f := &File{Path: path, MaxLine: 100, Logger: slog.New(slog.NewTextHandler(&log, nil)), Check: func(e Entry) error {
+	f := &File{Path: path, MaxLine: 100, Logger: slog.New(slog.NewTextHandler(&log, nil)), Check: func(e Entry) (int, error) {
 		if strings.HasPrefix(e.Password, "{BAD}") {
-			return errors.New("unknown scheme {BAD}")
+			return 0, errors.New("unknown scheme {BAD}")
 		}
-		return nil
+		return len(e.Name), nil
 	}}
 	require.NoError(t, f.Load())
 	require.Equal(t, []string{
@@ -79,6 +79,9 @@ func TestErrorsHaveFileAndLine(t *testing.T) {
 		path + ":9: unknown scheme {BAD}",
 	}, messages(f.Errors()))
 	require.Equal(t, 3, f.Len())
+	kinds, err := f.Count()
+	require.NoError(t, err)
+	require.Equal(t, [Kinds]int{1: 2, 5: 1}, kinds)
 	require.NotContains(t, log.String(), "SECRET")
 	require.Equal(t, 7, strings.Count(log.String(), "\n"))
 }
@@ -187,6 +190,25 @@ func TestGoneFile(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, ok)
 	require.Equal(t, "2", e.Password)
+}
+
+func TestSample(t *testing.T) {
+	f := &File{Path: write(t, "a:1\nb:2\nc:3\n")}
+	seen := map[string]bool{}
+	for n := range uint64(64) {
+		e, ok := f.Sample(n)
+		require.True(t, ok)
+		again, _ := f.Sample(n)
+		require.Equal(t, e, again)
+		seen[e.Name] = true
+	}
+	require.Len(t, seen, 3)
+	_, ok := (&File{Path: write(t, "#")}).Sample(1)
+	require.False(t, ok)
+	_, ok = (&File{Path: "/nonexistent/x"}).Sample(1)
+	require.False(t, ok)
+	_, err := (&File{Path: "/nonexistent/x"}).Count()
+	require.Error(t, err)
 }
 
 func TestUnreadable(t *testing.T) {

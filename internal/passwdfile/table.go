@@ -19,9 +19,13 @@ type table struct {
 	seed  maphash.Seed
 	key   func(string) string
 	users int
+	kinds [Kinds]int
 	errs  []error
 	more  int // errors beyond maxErrors
 }
+
+// Kinds is how many kinds of entries File.Check can tell apart.
+const Kinds = 8
 
 const (
 	offsetBits = 48
@@ -29,7 +33,7 @@ const (
 )
 
 // build indexes the text of a file. key maps names to the form in which they are compared.
-func build(path, text string, maxLine int, key func(string) string, check func(Entry) error) *table {
+func build(path, text string, maxLine int, key func(string) string, check func(Entry) (int, error)) *table {
 	lines := strings.Count(text, "\n") + 1
 	size := 8
 	for size < lines+lines/2 {
@@ -59,7 +63,7 @@ func eachLine(text string) iter.Seq2[int, string] {
 	}
 }
 
-func (t *table) add(offset int, line string, maxLine int, check func(Entry) error) error {
+func (t *table) add(offset int, line string, maxLine int, check func(Entry) (int, error)) error {
 	if comment(line) {
 		return nil
 	}
@@ -70,8 +74,9 @@ func (t *table) add(offset int, line string, maxLine int, check func(Entry) erro
 		return errNUL
 	}
 	e, _, err := parse(line)
+	kind := 0
 	if err == nil && check != nil {
-		err = check(e)
+		kind, err = check(e)
 	}
 	if err != nil {
 		return err
@@ -83,6 +88,7 @@ func (t *table) add(offset int, line string, maxLine int, check func(Entry) erro
 	}
 	t.slots[slot] = tag(maphash.String(t.seed, name)) | uint64(offset+1)
 	t.users++
+	t.kinds[kind]++
 	return nil
 }
 
@@ -120,6 +126,21 @@ func (t *table) lookup(name string) (Entry, bool) {
 	line, _, _ := strings.Cut(t.text[t.slots[slot]&offsetMask-1:], "\n")
 	e, _, err := parse(strings.Clone(strings.TrimSuffix(line, "\r")))
 	return e, err == nil
+}
+
+// sample returns the entry in or behind a slot.
+func (t *table) sample(n uint64) (Entry, bool) {
+	if t.users == 0 {
+		return Entry{}, false
+	}
+	mask := uint64(len(t.slots) - 1)
+	for i := n & mask; ; i = (i + 1) & mask {
+		if v := t.slots[i]; v != 0 {
+			line, _, _ := strings.Cut(t.text[v&offsetMask-1:], "\n")
+			e, _, err := parse(strings.Clone(strings.TrimSuffix(line, "\r")))
+			return e, err == nil
+		}
+	}
 }
 
 // all iterates over the entries in the order of the file.

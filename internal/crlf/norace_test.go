@@ -1,0 +1,5 @@
+//go:build !race
+
+package crlf
+
+const raceDetector = false
