@@ -18,7 +18,8 @@ import (
 )
 
 // Account is one user's Maildir++ tree: a handle from Store.Account. It implements mailbox.Account
-// and the optional interfaces mailbox.Subscriber and mailbox.SpecialUser. It is safe for concurrent use.
+// and the optional interfaces mailbox.Copier, mailbox.Mover, mailbox.Subscriber, mailbox.QuotaKeeper and
+// mailbox.SpecialUser. It is safe for concurrent use.
 type Account struct {
 	*account
 	closed atomic.Bool
@@ -34,7 +35,8 @@ type account struct {
 	refs    int                // guarded by Store.mu
 	folders map[string]*folder // by directory; guarded by Store.mu
 
-	tree sync.Mutex // creation, deletion, renaming of folders, and the files beside them
+	quota sync.Mutex // maildirsize
+	tree  sync.Mutex // creation, deletion, renaming of folders, and the files beside them
 }
 
 var errClosed = fmt.Errorf("maildir: %w", fs.ErrClosed)
@@ -312,6 +314,7 @@ func (a *Account) Delete(ctx context.Context, name string) error {
 		return err
 	}
 	a.discard(trash)
+	a.recountIfKept()
 	return nil
 }
 

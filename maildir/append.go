@@ -44,7 +44,13 @@ func (m *Mailbox) AppendAll(ctx context.Context, msgs iter.Seq2[mailbox.NewMessa
 	if len(job.items) == 0 {
 		return nil, nil
 	}
-	f.appends.run(f, job)
+	refund, err := f.acct.charge(job.octets(), int64(len(job.items)))
+	if err != nil {
+		return nil, err
+	}
+	if f.appends.run(f, job); job.err != nil {
+		refund()
+	}
 	return job.metas, job.err
 }
 
@@ -61,7 +67,9 @@ type appendJob struct {
 	ctx   context.Context
 	items []appendItem
 	done  chan struct{}
-	lead  bool // this job's caller does the next batch
+	// lenient leaves out keywords that the folder can not take.
+	lenient bool
+	lead    bool // this job's caller does the next batch
 
 	metas []mailbox.Meta
 	err   error
@@ -197,7 +205,7 @@ func (f *folder) placeJob(ctx context.Context, j *appendJob) (err error) {
 	var steps []step
 	for i := range j.items {
 		it := &j.items[i]
-		if it.flags, err = f.resolve(ctx, it.options.Flags); err != nil {
+		if it.flags, err = f.resolveFor(ctx, it.options.Flags, j.lenient); err != nil {
 			return err
 		}
 		steps = append(steps, step{'T', it.file.tmp, string(appendInfo([]byte(it.file.name()), it.flags))})

@@ -185,32 +185,38 @@ func (m *Mailbox) Expunge(ctx context.Context, uids mailbox.UIDSet) (_ mailbox.U
 		return nil, err
 	}
 	defer f.leave(&err)
-	return f.expunge(ctx, uids)
+	gone, octets, err := f.expunge(ctx, uids)
+	if err == nil {
+		f.acct.credit(octets, int64(gone.Len()))
+	}
+	return gone, err
 }
 
-func (f *folder) expunge(ctx context.Context, uids mailbox.UIDSet) (mailbox.UIDSet, error) {
+// expunge also returns how many octets went.
+func (f *folder) expunge(ctx context.Context, uids mailbox.UIDSet) (_ mailbox.UIDSet, octets int64, err error) {
 	t := &f.state.t
 	var wanted []uint32
 	for i := range t.selected(uids) {
 		wanted = append(wanted, t.recs[i].uid)
 	}
 	if len(wanted) == 0 {
-		return nil, nil
+		return nil, 0, nil
 	}
 	var steps []step
 	for i := range t.selected(uids) {
 		steps = append(steps, step{kind: 'X', name: string(t.base(&t.recs[i]))})
 	}
 	if err := f.declare(steps); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	j := &expungeJob{f: f, ctx: ctx}
 	for _, uid := range wanted {
 		if err := j.one(uid); err != nil && !errors.Is(err, mailbox.ErrGone) {
-			return nil, errors.Join(err, j.undo())
+			return nil, 0, errors.Join(err, j.undo())
 		}
 	}
-	return j.commit()
+	gone, err := j.commit()
+	return gone, j.octets, err
 }
 
 // expungeJob is one Expunge under way.
@@ -218,6 +224,8 @@ type expungeJob struct {
 	f    *folder
 	ctx  context.Context
 	done []renamed // from cur/ to tmp/
+
+	octets int64
 }
 
 func (j *expungeJob) one(uid uint32) error {
@@ -227,10 +235,12 @@ func (j *expungeJob) one(uid uint32) error {
 	f := j.f
 	return f.withFile(j.ctx, uid, func(_ int, name string) error {
 		aside := f.acct.store.names.next()
+		octets := sizeOf(f.cur.Dir, name)
 		if err := f.cur.Rename(name, f.tmp, aside); err != nil {
 			return err
 		}
 		j.done = append(j.done, renamed{uid, name, aside})
+		j.octets += octets
 		return nil
 	})
 }

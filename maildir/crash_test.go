@@ -254,6 +254,22 @@ var crashOps = []crashOp{
 	{name: "subscribe", run: func(t *script) { t.keep(mailbox.Subscribe(t.ctx, t.acc, "A", true)) }},
 }
 
+func (t *script) transfer(how func(context.Context, mailbox.Account, string, mailbox.UIDSet, string) (mailbox.CopyResult, error), to string, uids ...mailbox.UID) {
+	if t.err == nil {
+		_, err := how(t.ctx, t.acc, "INBOX", mailbox.UIDs(uids...), to)
+		t.keep(err)
+	}
+}
+
+// bothHave allows what a move may leave: all of it in the destination, and the source as before.
+func bothHave(before, after, now view) error {
+	want := view{"INBOX": before["INBOX"], "A": after["A"]}
+	if err := same(now, want); err != nil {
+		return fmt.Errorf("neither before, after, nor in both: %w", err)
+	}
+	return nil
+}
+
 // F02: every state that a power cut can leave of each operation holds it whole or not at all; once it
 // was acknowledged, whole; and no UID means another message than before.
 func TestF02_CrashStates(t *testing.T) {

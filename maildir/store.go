@@ -35,6 +35,9 @@ type Store struct {
 	// MaxMessage limits a message, in octets of network form: mailbox.ErrTooLarge above. Zero means
 	// 256 MiB; negative means no limit.
 	MaxMessage int64
+	// QuotaOctets and QuotaMessages limit an account that has no limits of its own (mailbox.SetQuota, or a
+	// maildirsize file): octets in network form, and messages, in all folders. Zero means no limit.
+	QuotaOctets, QuotaMessages int64
 	// IdleFolders is how many folders stay in memory when nobody has them open, with four
 	// descriptors each. Zero means 64; negative means none.
 	IdleFolders int
