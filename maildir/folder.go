@@ -38,6 +38,7 @@ type folder struct {
 	owned     bool         // exclusive is in force
 	declared  bool         // the note of a change is on the disk
 	index     index
+	derived   derived
 
 	appends appendQueue
 	watch   watchers
@@ -129,6 +130,7 @@ func notFound(err error) error {
 
 func (f *folder) closeDirs() {
 	f.index.close()
+	f.derived.drop()
 	if f.lockFile != nil {
 		_ = f.lockFile.Close()
 	}

@@ -522,6 +522,7 @@ func (f *folder) apply(changed []seenFile, missing []uint32) {
 // forgetUIDs takes ascending UIDs out of the table and notes it.
 func (f *folder) forgetUIDs(modSeq uint64, uids []uint32) {
 	f.state.forget(modSeq, uids)
+	f.derived.forget(uids)
 	f.logExpunge(modSeq, uids)
 }
 
