@@ -75,6 +75,7 @@ func (c *conn) challenge(text string) (string, error) {
 	c.say("\r\n")
 	line, err := c.readCommand(maxAuthLine)
 	c.beginStage(c.set.StageTimeout)
+	c.traceLine(TraceLine{Text: masked})
 	var f crlf.Error
 	switch {
 	case err == nil:

@@ -111,6 +111,8 @@ func (s *chunkSource) begin() error {
 	return s.c.w.Flush() // the replies of what stood before the chunk
 }
 
+func (s *chunkSource) unasked() bool { return true }
+
 // Read implements io.Reader.
 func (s *chunkSource) Read(p []byte) (int, error) {
 	if s.binary {

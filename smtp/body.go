@@ -17,6 +17,8 @@ type source interface {
 	io.WriterTo
 	// begin asks the client for the message.
 	begin() error
+	// unasked reports whether octets come without that.
+	unasked() bool
 	// drain reads what is left of it, so that the session is in step. taken says that the Session took it unread.
 	drain(taken bool) error
 	// fault returns what was wrong with the text that was read or drained.
@@ -123,7 +125,7 @@ func (b *body) fail(err error) error {
 // close brings the session in step again after Data returned, accepted says how: it returns what the client has to hear instead of
 // the Session's verdict, nil if that stands.
 func (b *body) close(accepted bool) error {
-	if !b.begun && !accepted {
+	if !b.begun && !accepted && !b.src.unasked() {
 		return nil // the command itself is refused
 	}
 	if err := b.ready(); err != nil && !b.inStep(err) {
@@ -219,6 +221,8 @@ func (d *dotSource) WriteTo(w io.Writer) (n int64, err error) { return d.dot.Wri
 func (d *dotSource) drain(bool) error                         { return d.dot.Drain(d.c.drainLimit()) }
 func (d *dotSource) size() int64                              { return d.dot.Stats().Octets }
 
+func (d *dotSource) unasked() bool { return false }
+
 func (d *dotSource) fault() error {
 	if err := d.dot.Err(); err != nil {
 		return err
@@ -228,7 +232,11 @@ func (d *dotSource) fault() error {
 
 // textOptions are the rules for the text of a message.
 func (c *conn) textOptions() crlf.TextOptions {
-	return crlf.TextOptions{MaxLine: max(c.set.MaxTextLine, 0), MaxBytes: max(c.set.MaxMessageBytes, 0)}
+	bare := crlf.Reject
+	if c.set.BareNewlines == NormaliseBare {
+		bare = crlf.Normalise
+	}
+	return crlf.TextOptions{Bare: bare, MaxLine: max(c.set.MaxTextLine, 0), MaxBytes: max(c.set.MaxMessageBytes, 0)}
 }
 
 // startDataStage begins the client's time for a message.

@@ -31,6 +31,7 @@ type conn struct {
 	state   state
 	offered extension // by the last EHLO
 
+	forward *attributes     // of XFORWARD, for the next transaction
 	env     goniec.Envelope // of the transaction; used again and again
 	rcpt    goniec.Recipient
 	open    bool // Mail was accepted, and neither Data nor Reset ended it yet
@@ -52,7 +53,8 @@ type reply = string
 
 // handle is the life of a connection.
 func (set *settings) handle(ctx context.Context, nc *netserver.Conn) {
-	c := &conn{w: crlf.NewWriter(nc)}
+	c := &conn{}
+	c.w = crlf.NewWriter(c.traced(set, nc))
 	c.Conn = Conn{set: set, nc: nc, remote: nc.Remote(), local: nc.Local(), tls: nc.TLS()}
 	c.log = set.log
 	if c.remote.IsValid() {
@@ -62,8 +64,38 @@ func (set *settings) handle(ctx context.Context, nc *netserver.Conn) {
 	c.r.Reset(nc)
 	c.state = fresh
 	defer c.end()
-	for c.greet(); !c.closing; c.step() {
+	for c.welcome(); !c.closing; c.step() {
 	}
+}
+
+// welcome waits for the time of the banner.
+func (c *conn) welcome() {
+	if d := c.set.BannerDelay; d > 0 && c.talksEarly(d) {
+		return
+	}
+	c.greet()
+}
+
+// talksEarly waits d, and ends the connection of a client that speaks meanwhile.
+func (c *conn) talksEarly(d time.Duration) bool {
+	err := c.nc.BeginIdle(d)
+	if err == nil {
+		err = c.r.Wait()
+		if ended := c.nc.EndIdle(); ended != nil {
+			err = ended
+		}
+	}
+	switch {
+	case err == nil:
+		c.log.Info("client talks before the banner")
+		c.say("554 5.5.0 wait for the banner\r\n")
+		c.closing = true
+		return true
+	case errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(err, ErrServerClosed):
+		return false
+	}
+	c.hangUp(err)
+	return true
 }
 
 // end takes leave: what is still to be said, then what the Session has to know.
@@ -166,8 +198,11 @@ func (c *conn) readCommand(limit int) ([]byte, error) {
 	if err := c.w.Flush(); err != nil {
 		return nil, err
 	}
-	if err := c.nc.BeginIdle(c.set.CommandTimeout); err != nil {
+	if err := c.nc.BeginIdle(c.commandTimeout()); err != nil {
 		return nil, err
+	}
+	if c.state == fresh && c.r.Wait() == nil && c.r.Peek()[0] == tlsHandshake {
+		return nil, errTLSHello
 	}
 	line, err := c.r.ReadLine(limit)
 	if ended := c.nc.EndIdle(); ended != nil {
@@ -178,6 +213,28 @@ func (c *conn) readCommand(limit int) ([]byte, error) {
 
 var crlfBytes = []byte("\r\n")
 
+// tlsHandshake is the first octet of a TLS connection (RFC 8446 §5.1); no line comes with it, so that it would only time out.
+const tlsHandshake = 0x16
+
+var errTLSHello = errors.New("TLS handshake on a port without implicit TLS")
+
+// commandTimeout is how long the client may take for the next command.
+func (c *conn) commandTimeout() time.Duration {
+	d := c.set.CommandTimeout
+	if c.nc.Stressed() && (d < 0 || d > stressTimeout) {
+		return stressTimeout
+	}
+	return d
+}
+
+// relaxed returns limit, or what counts instead while the server is nearly full.
+func (c *conn) relaxed(limit, stressed int) int {
+	if c.nc.Stressed() && (limit < 0 || limit > stressed) {
+		return stressed
+	}
+	return limit
+}
+
 // badLine answers what is no line, or ends the connection.
 func (c *conn) badLine(err error) {
 	var f crlf.Error
@@ -186,6 +243,8 @@ func (c *conn) badLine(err error) {
 		c.refuse(c.fault(500, goniec.EnhancedCode{5, 5, 2}, "command line is too long"))
 	case errors.As(err, &f) && f.InStep():
 		c.refuse(c.fault(500, goniec.EnhancedCode{5, 5, 2}, f.Error()))
+	case err == errTLSHello:
+		c.refuse(goniec.NewStatus(421, goniec.EnhancedCode{4, 7, 0}, "use STARTTLS, or the port for implicit TLS"))
 	default:
 		c.hangUp(err)
 	}
@@ -216,7 +275,7 @@ func (c *conn) refuse(err error) {
 	if s.Code == 421 { // RFC 5321 §3.8: the reply that announces the end
 		c.closing, c.parted = true, true
 	}
-	if over(c.errors, c.set.MaxErrors) && !c.closing {
+	if over(c.errors, c.relaxed(c.set.MaxErrors, stressErrors)) && !c.closing {
 		c.say("421 4.7.0 too many errors\r\n")
 		c.closing = true
 	}
