@@ -325,7 +325,7 @@ func TestRemovedFileStaysOpen(t *testing.T) {
 func TestNamesOfManyFiles(t *testing.T) {
 	everyDir(t, func(t *testing.T, d faultfs.Dir) {
 		var want []string
-		for i := range 3000 { // several buffers full
+		for i := range 1500 { // several buffers full
 			name := fmt.Sprintf("%d.M%dP%d.%s", i, i*i, i, strings.Repeat("h", i%200))
 			put(t, d, name, "")
 			want = append(want, name)
@@ -461,7 +461,7 @@ func TestCrashBehavesLikeOS(t *testing.T) {
 		return describe(t, d, err)
 	}
 	rng := newRand(7)
-	for i := range 4000 {
+	for i := range 2000 {
 		op, a, b := rng.IntN(8), rng.IntN(5), rng.IntN(5)
 		data := bytes.Repeat([]byte{byte('0' + i%10)}, 1+rng.IntN(9))
 		require.Equal(t, step(real, op, a, b, data), step(mem, op, a, b, data), "step %d: op %d %d %d", i, op, a, b)

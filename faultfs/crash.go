@@ -19,9 +19,10 @@ type Model int
 const (
 	// POSIX promises only what was synced: any subset of the unsynced
 	// directory changes may have reached the disk. A rename inside one
-	// directory is one change; between two directories its two halves (the
-	// new name, the removal of the old) are synced apart, each by its own
-	// directory, and either may be lost; only directories move whole.
+	// directory is one change. Between two directories the new name may be
+	// durable without the removal of the old, a second link so to speak; the
+	// removal never goes first, which POSIX does not say and every file system
+	// worth mail keeps. Directories move whole.
 	POSIX Model = iota
 	// Ordered is a journal in the manner of ext4: changes reach the disk in
 	// the order made, a rename always whole, and any Sync of a file or
@@ -50,7 +51,7 @@ type Crash struct {
 	mu      sync.Mutex
 	seed    uint64
 	lists   uint64 // calls of Names, each shuffled differently
-	last    uint64 // inode number given last
+	last    uint64 // number given last, to an inode or change
 	root    *inode
 	pending []change // directory changes not durable, in order
 	marks   []string
@@ -81,6 +82,12 @@ type inode struct {
 type change struct {
 	what    string // for messages
 	effects []effect
+	id      uint64
+	needs   uint64 // the change that must be on the disk before; 0 = none
+}
+
+func (ch change) touches(n *inode) bool {
+	return slices.ContainsFunc(ch.effects, func(e effect) bool { return e.dir == n })
 }
 
 // effect is one entry's new value; nil removes the name.
@@ -118,7 +125,7 @@ func (c *Crash) Mark(label string) {
 func (c *Crash) SyncAll() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.applyChanges(func(effect) bool { return true })
+	c.applyChanges(func(change) bool { return true })
 	seen := map[*inode]bool{}
 	for todo := []*inode{c.root}; len(todo) > 0; {
 		n := todo[len(todo)-1]
@@ -187,12 +194,13 @@ func (c *Crash) commit(what string, effects ...effect) {
 	for _, e := range effects {
 		c.set(e, now)
 	}
+	c.last += 2
 	if c.Model == POSIX && len(effects) == 2 && effects[0].dir != effects[1].dir && effects[0].node.entries == nil {
 		c.pending = append(c.pending,
-			change{what + " (new name)", effects[:1:1]},
-			change{what + " (removal of the old name)", effects[1:]})
+			change{what + " (new name)", effects[:1:1], c.last - 1, 0},
+			change{what + " (removal of the old name)", effects[1:], c.last, c.last - 1})
 	} else {
-		c.pending = append(c.pending, change{what, effects})
+		c.pending = append(c.pending, change{what, effects, c.last, 0})
 	}
 	c.changed(what)
 }
@@ -215,9 +223,32 @@ func (c *Crash) set(e effect, now time.Time) {
 	e.dir.mtime, e.dir.ctime = now, now
 }
 
-// applyChanges moves the pending effects chosen to the disk.
-func (c *Crash) applyChanges(chosen func(effect) bool) {
-	c.takeChanges(chosen, func(e effect) { e.put(e.dir.durable) })
+// applyChanges moves the chosen pending changes to the disk. With each go the one it
+// needs and those made before it to the same entries, or they would come after it.
+func (c *Crash) applyChanges(chosen func(change) bool) {
+	type entry struct {
+		dir  *inode
+		name string
+	}
+	needed, entries := map[uint64]bool{}, map[entry]bool{}
+	for _, ch := range slices.Backward(c.pending) {
+		earlier := slices.ContainsFunc(ch.effects, func(e effect) bool { return entries[entry{e.dir, e.name}] })
+		if !chosen(ch) && !needed[ch.id] && !earlier {
+			continue
+		}
+		needed[ch.id], needed[ch.needs] = true, true
+		for _, e := range ch.effects {
+			entries[entry{e.dir, e.name}] = true
+		}
+	}
+	c.pending = slices.DeleteFunc(slices.Clone(c.pending), func(ch change) bool {
+		if needed[ch.id] {
+			for _, e := range ch.effects {
+				e.put(e.dir.durable)
+			}
+		}
+		return needed[ch.id]
+	})
 }
 
 // put gives an entry its value in a map of entries.
@@ -229,34 +260,25 @@ func (e effect) put(entries map[string]*inode) {
 	}
 }
 
-// takeChanges removes the pending changes with a chosen effect, each as a whole.
-func (c *Crash) takeChanges(chosen func(effect) bool, do func(effect)) {
-	c.pending = slices.DeleteFunc(slices.Clone(c.pending), func(ch change) bool {
-		if !slices.ContainsFunc(ch.effects, chosen) {
-			return false
-		}
-		for _, e := range ch.effects {
-			do(e)
-		}
-		return true
-	})
-}
-
 // syncDir is Dir.Sync.
 func (c *Crash) syncDir(n *inode) {
-	c.applyChanges(func(e effect) bool { return e.dir == n || c.Model == Ordered })
+	c.applyChanges(func(ch change) bool { return ch.touches(n) || c.Model == Ordered })
 }
 
 // syncFile is File.Sync and Datasync.
 func (c *Crash) syncFile(n *inode, times bool) {
 	n.settle(times)
 	if c.Model == Ordered {
-		c.applyChanges(func(effect) bool { return true })
+		c.applyChanges(func(change) bool { return true })
 	}
 }
 
-// dropDir forgets the pending changes of a directory: they stay visible and
-// never reach the disk. That is what a failed fsync does.
+// dropDir forgets the pending changes of a directory, and what needs them: they stay
+// visible and never reach the disk. That is what a failed fsync does.
 func (c *Crash) dropDir(n *inode) {
-	c.takeChanges(func(e effect) bool { return e.dir == n }, func(effect) {})
+	dropped := map[uint64]bool{}
+	c.pending = slices.DeleteFunc(slices.Clone(c.pending), func(ch change) bool {
+		dropped[ch.id] = ch.touches(n) || dropped[ch.needs]
+		return dropped[ch.id]
+	})
 }

@@ -35,7 +35,8 @@ type CrashReport struct {
 // changes something and after each such call, leaving in turn every state the
 // disk may then have. It returns the first error, saying where the cut was and
 // what was lost. A state that comes up again with the same promises is not
-// checked twice.
+// checked twice, so Check should not ask for Point or After. Op may use goroutines
+// if they have ended when it returns.
 func EachCrash(p CrashPlan) (CrashReport, error) {
 	points, err := p.recordPoints()
 	if err != nil {

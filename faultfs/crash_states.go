@@ -61,7 +61,7 @@ func (c *Crash) snapshot(after string) *snapshot {
 	cl := cloner{}
 	s := &snapshot{c: c, after: after, last: c.last, marks: slices.Clone(c.marks), root: cl.clone(c.root)}
 	for _, ch := range c.pending {
-		copied := change{what: ch.what}
+		copied := change{what: ch.what, id: ch.id, needs: ch.needs}
 		for _, e := range ch.effects {
 			copied.effects = append(copied.effects, effect{cl.clone(e.dir), e.name, cl.clone(e.node)})
 		}
@@ -81,7 +81,7 @@ func (cl cloner) clone(n *inode) *inode {
 	if cl[n] == nil {
 		cl[n] = &inode{
 			num: n.num, mode: n.mode, mtime: n.mtime, ctime: n.ctime,
-			disk: n.disk, version: n.version, dtime: n.dtime, pending: slices.Clip(n.pending),
+			disk: slices.Clip(n.disk), version: n.version, dtime: n.dtime, pending: slices.Clip(n.pending),
 		}
 	}
 	return cl[n]
@@ -194,8 +194,10 @@ type disk struct {
 func (en *enumerator) disk(subset []bool) *disk {
 	d := &disk{entries: map[*inode]map[string]*inode{}}
 	effects := map[*inode][]effect{}
+	missing := map[uint64]bool{}
 	for i, ch := range en.snap.pending {
-		if !subset[i] {
+		if !subset[i] || missing[ch.needs] {
+			missing[ch.id] = true
 			d.lost = append(d.lost, ch.what)
 			continue
 		}

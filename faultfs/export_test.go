@@ -9,7 +9,7 @@ func (RootOS) OpenDir(path string) (Dir, error) { return openRootDir(path) }
 
 // FailTwice shows what a handle of OS answers when the first sync fails with EIO and
 // the next would succeed.
-func FailTwice() (first, second error, calls int) {
+func FailTwice() (calls int, first, second error) {
 	var s syncer
 	sync := func() error {
 		calls++
@@ -18,5 +18,7 @@ func FailTwice() (first, second error, calls int) {
 		}
 		return nil
 	}
-	return s.do("/f", sync), s.do("/f", sync), calls
+	first = s.do("/f", sync)
+	second = s.do("/f", sync)
+	return calls, first, second
 }

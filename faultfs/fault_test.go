@@ -193,51 +193,52 @@ func TestHalfAndLate(t *testing.T) {
 	require.Equal(t, []string{"/", "/f"}, fault.Open(), "no handle was given out")
 }
 
-// Every call is counted under its name, and can be made to fail by number.
-func TestEveryCallIsCounted(t *testing.T) {
-	stamp := time.Unix(1, 0)
-	walk := func(fsys faultfs.FS) (errs []error) {
-		add := func(err error) { errs = append(errs, err) }
-		d, err := fsys.OpenDir("/")
-		add(err)
-		if err != nil {
-			return errs
-		}
-		add(d.Mkdir("sub", 0o700))
-		f, err := d.Create("f", 0o600)
-		add(err)
-		if err == nil {
-			_, err = f.Write([]byte("a"))
-			add(err)
-			_, err = f.WriteAt([]byte("b"), 1)
-			add(err)
-			_, err = f.Read(nil)
-			add(err)
-			_, err = f.ReadAt(make([]byte, 1), 0)
-			add(err)
-			_, err = f.Stat()
-			add(err)
-			add(f.Truncate(1))
-			add(f.Sync())
-			add(f.Datasync())
-			add(f.Close())
-		}
-		_, err = d.Lstat("f")
-		add(err)
-		_, err = d.Stat()
-		add(err)
-		_, err = d.Names()
-		add(err)
-		add(d.Chtimes("f", stamp))
-		add(d.Link("f", d, "g"))
-		add(d.Rename("f", d, "h"))
-		add(d.Remove("g"))
-		add(d.Sync())
-		add(d.Close())
+// everyCall makes each kind of call once, going on after errors.
+func everyCall(fsys faultfs.FS) (errs []error) {
+	add := func(err error) { errs = append(errs, err) }
+	d, err := fsys.OpenDir("/")
+	add(err)
+	if err != nil {
 		return errs
 	}
+	add(d.Mkdir("sub", 0o700))
+	f, err := d.Create("f", 0o600)
+	add(err)
+	if err == nil {
+		_, err = f.Write([]byte("a"))
+		add(err)
+		_, err = f.WriteAt([]byte("b"), 1)
+		add(err)
+		_, err = f.Read(nil)
+		add(err)
+		_, err = f.ReadAt(make([]byte, 1), 0)
+		add(err)
+		_, err = f.Stat()
+		add(err)
+		add(f.Truncate(1))
+		add(f.Sync())
+		add(f.Datasync())
+		add(f.Close())
+	}
+	_, err = d.Lstat("f")
+	add(err)
+	_, err = d.Stat()
+	add(err)
+	_, err = d.Names()
+	add(err)
+	add(d.Chtimes("f", time.Unix(1, 0)))
+	add(d.Link("f", d, "g"))
+	add(d.Rename("f", d, "h"))
+	add(d.Remove("g"))
+	add(d.Sync())
+	add(d.Close())
+	return errs
+}
+
+// Every call is counted under its name, and can be made to fail by number.
+func TestEveryCallIsCounted(t *testing.T) {
 	fault := faultfs.NewFault(faultfs.NewCrash(1))
-	require.NoError(t, errors.Join(walk(fault)...))
+	require.NoError(t, errors.Join(everyCall(fault)...))
 	calls := fault.Calls()
 	require.Equal(t, fault.Count(), len(calls))
 	var ops []string
@@ -253,7 +254,7 @@ func TestEveryCallIsCounted(t *testing.T) {
 	for n := range calls {
 		fault := faultfs.NewFault(faultfs.NewCrash(1))
 		fault.Inject = faultfs.FailCall(n+1, syscall.EDQUOT)
-		errs := walk(fault)
+		errs := everyCall(fault)
 		first := slices.IndexFunc(errs, func(err error) bool { return err != nil })
 		require.Equal(t, n, first)
 		require.ErrorIs(t, errs[first], syscall.EDQUOT)

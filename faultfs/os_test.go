@@ -28,7 +28,7 @@ func TestWriteFileOS(t *testing.T) {
 
 // Rule 13: a handle whose sync failed does not sync again.
 func TestF04SyncErrorIsFinal(t *testing.T) {
-	first, second, calls := faultfs.FailTwice()
+	calls, first, second := faultfs.FailTwice()
 	require.ErrorIs(t, first, syscall.EIO)
 	require.ErrorContains(t, first, "/f")
 	require.Equal(t, first, second)

@@ -114,19 +114,7 @@ func TestF06SwapRace(t *testing.T) {
 
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
-	wg.Go(func() {
-		for {
-			select {
-			case <-stop:
-				return
-			default:
-			}
-			for _, swap := range [][2]string{{"f", "evil"}, {"f", "fifo"}, {"new", "evildir"}} {
-				exchange(t, at(swap[0]), at(swap[1]))
-				exchange(t, at(swap[0]), at(swap[1]))
-			}
-		}
-	})
+	wg.Go(func() { swapUntil(t, stop, at) })
 	d := openDir(t, faultfs.OS{}, path)
 	opened, refused := 0, 0
 	for end := time.Now().Add(raceTime()); time.Now().Before(end); {
@@ -161,6 +149,21 @@ func TestF06SwapRace(t *testing.T) {
 	require.NoError(t, err)
 	require.Zero(t, info.Size(), "written outside")
 	t.Logf("opened %d, refused %d", opened, refused)
+}
+
+// swapUntil puts something evil in the place of f and new, and back, again and again.
+func swapUntil(t *testing.T, stop <-chan struct{}, at func(string) string) {
+	for {
+		select {
+		case <-stop:
+			return
+		default:
+		}
+		for _, swap := range [][2]string{{"f", "evil"}, {"f", "fifo"}, {"new", "evildir"}} {
+			exchange(t, at(swap[0]), at(swap[1]))
+			exchange(t, at(swap[0]), at(swap[1]))
+		}
+	}
 }
 
 func raceTime() time.Duration {

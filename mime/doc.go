@@ -24,6 +24,13 @@
 //
 // A Header is a list of fields that keeps their raw octets and order; edits touch only the fields they name.
 //
+// # Writing
+//
+// A Message becomes a message with Date, Message-ID and MIME-Version, its text in the encoding that suits, its files in base64; an
+// Entity is one part where the usual tree is not enough. All values are checked before the first octet is written: control
+// characters are a *ValueError, so that nothing can begin a header field of its own. Report, DSN, MDN and Feedback read and
+// write multipart/report. Downgrade converts a message for servers without 8BITMIME or BINARYMIME.
+//
 // # What is data and what is structure
 //
 // Values come as they stand in the message (unfolded); Text methods decode encoded words for display, and their results hold no
@@ -42,4 +49,11 @@
 //	6532  internationalised headers                      2047       encoded words
 //	2183  Content-Disposition                            2231       parameter continuations and charsets
 //	3282  Content-Language                               2557       Content-Location
+//	2387  multipart/related                              8970       preview text
+//	3464  delivery status notifications                  6522       multipart/report
+//	6533  internationalised DSN and MDN                  8098       message disposition notifications
+//	5965  feedback reports (ARF)                         6152, 3030 conversion to 7bit and 8bit
+//
+// Not here: multipart/signed and encrypted are kept, not verified; message/partial is not put together (RFC 2046 §5.2.2), and
+// message/external-body not fetched; yEnc and BinHex are not decoded; charsets are those of golang.org/x/text.
 package mime

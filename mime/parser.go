@@ -48,6 +48,7 @@ type parser struct {
 	state  state
 	stack  []frame
 	hit    hit
+	opened int // the part of the last evBody
 
 	header headerState
 	params paramParser
@@ -158,6 +159,7 @@ func (p *parser) headerStep() (event, []byte, bool) {
 // openBody decides what the current part is and goes on with what is inside.
 func (p *parser) openBody() {
 	part, n := p.current(), len(p.out.Parts)-1
+	p.opened = n
 	digest := len(p.stack) > 0 && p.top().digest
 	p.finishHeader(part, digest)
 	part.BodyStart = p.scan.pos()

@@ -2,6 +2,7 @@ package passwd
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"runtime"
@@ -59,6 +60,8 @@ type Hasher struct {
 
 	once   sync.Once
 	tokens chan struct{}
+	mu     sync.Mutex
+	made   string // by dummy
 
 	// work, if not nil, is called in place of a hash function's start: tests count with it.
 	work func(scheme string)
@@ -151,6 +154,21 @@ func (h *Hasher) New(ctx context.Context, password auth.Secret) (string, error) 
 	return "{" + name + "}" + body, nil
 }
 
+// dummy returns a hash that no password matches, of the cost of new ones.
+func (h *Hasher) dummy(ctx context.Context) (string, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.made != "" {
+		return h.made, nil
+	}
+	stored, err := h.New(ctx, auth.NewSecret(hex.EncodeToString(randomBytes(32))))
+	if err != nil {
+		return "", err
+	}
+	h.made = stored
+	return stored, nil
+}
+
 // Check returns nil if stored can be verified, without doing so: ErrScheme, ErrFormat, ErrCost or
 // ErrLocked otherwise. The error never shows the hash.
 func (h *Hasher) Check(stored string) error {
@@ -161,8 +179,10 @@ func (h *Hasher) Check(stored string) error {
 // Outdated reports whether a hash should be made anew when its password is known: its scheme is
 // not made for passwords (MD5, SHA, SSHA, DES, MD5-CRYPT, ...), or is that of New with a lower cost.
 // PLAIN is not outdated: a table that holds it does so for CRAM-MD5 or SCRAM.
-func (h *Hasher) Outdated(stored string) bool {
-	hash, err := h.parse(stored, "")
+func (h *Hasher) Outdated(stored string) bool { return h.outdated(stored, "") }
+
+func (h *Hasher) outdated(stored, standard string) bool {
+	hash, err := h.parse(stored, standard)
 	if err != nil {
 		return false
 	}
@@ -183,6 +203,9 @@ type parsed struct {
 	cost   int                        // by which hashes of one scheme compare
 	weak   bool                       // not made for passwords
 	match  func(password string) bool // takes the time
+
+	plain string         // of PLAIN: the password
+	keys  auth.SCRAMKeys // of the SCRAM schemes
 }
 
 // parse reads a stored hash. standard is the scheme of one that names none; "" means CRYPT.
@@ -206,7 +229,7 @@ func (h *Hasher) parse(stored, standard string) (parsed, error) {
 	if !ok {
 		return parsed{}, fmt.Errorf("%w {%q}", ErrScheme, name)
 	}
-	if body == "" || body[0] == '!' || body[0] == '*' {
+	if body == "" || s.name != "PLAIN" && (body[0] == '!' || body[0] == '*') {
 		return parsed{}, ErrLocked
 	}
 	hash, err := s.parse(body, encoding, h.Limits)

@@ -99,7 +99,7 @@ func digestScheme(name string) (scheme, bool) {
 }
 
 func parsePlain(body, _ string, _ Limits) (parsed, error) {
-	return parsed{match: func(p string) bool { return equal([]byte(p), []byte(body)) }}, nil
+	return parsed{plain: body, match: func(p string) bool { return equal([]byte(p), []byte(body)) }}, nil
 }
 
 // parseDigest reads digest, or digest and salt, in base64 or hex. As Dovecot does it takes an unsalted

@@ -28,7 +28,7 @@ func parseSCRAM(newHash func() hash.Hash) func(body, encoding string, l Limits) 
 		if over(keys.Iterations, l.Rounds, 1_000_000) {
 			return parsed{}, ErrCost
 		}
-		return parsed{cost: keys.Iterations, match: func(p string) bool {
+		return parsed{cost: keys.Iterations, keys: keys, match: func(p string) bool {
 			got, err := deriveSCRAM(newHash, p, keys.Salt, keys.Iterations)
 			return err == nil && equal(got.StoredKey, keys.StoredKey)
 		}}, nil

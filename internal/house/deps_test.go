@@ -8,12 +8,12 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// thirdParty are the packages of other modules that importing p links.
+// thirdParty are the packages of other modules that importing p links; their internal ones are their own business.
 func thirdParty(all map[string]*pkg, p *pkg) []string {
 	lines := []string{}
 	for _, dep := range p.Deps {
 		d := all[dep]
-		if d == nil || d.Standard || dep == module || strings.HasPrefix(dep, module+"/") {
+		if d == nil || d.Standard || dep == module || strings.HasPrefix(dep, module+"/") || strings.Contains(dep, "/internal/") || strings.HasSuffix(dep, "/internal") {
 			continue
 		}
 		lines = append(lines, dep)
@@ -40,7 +40,7 @@ var heavy = map[string][]string{
 	"golang.org/x/crypto/argon2":  {"auth/passwd"},
 	"golang.org/x/crypto/bcrypt":  {"auth/passwd"},
 	"github.com/go-crypt/":        {"auth/passwd"},
-	"github.com/xdg-go/":          {"auth/scram"},
+	"github.com/xdg-go/":          {"auth/passwd", "auth/scram"}, // SASLprep
 	"github.com/stretchr/testify": {"mailbox/mailboxtest", "queue/queuetest", "delivery/directorytest", "auth/authtest"},
 }
 

@@ -9,16 +9,16 @@ import (
 
 func TestKnownForms(t *testing.T) {
 	for plain, coded := range map[string]string{
-		"":                "",
-		"INBOX":           "INBOX",
-		"&":               "&-",
-		"a&b":             "a&-b",
-		"Entwürfe":        "Entw&APw-rfe",
-		"台北":              "&U,BTFw-",
+		"":                   "",
+		"INBOX":              "INBOX",
+		"&":                  "&-",
+		"a&b":                "a&-b",
+		"Entwürfe":           "Entw&APw-rfe",
+		"台北":                 "&U,BTFw-",
 		"~peter/mail/台北/日本語": "~peter/mail/&U,BTFw-/&ZeVnLIqe-", // RFC 3501 §5.1.3
-		"😀":               "&2D3eAA-",
-		"ü&ü":             "&APw-&-&APw-",
-		"\x7f\x00":        "&AH8AAA-",
+		"😀":                  "&2D3eAA-",
+		"ü&ü":                "&APw-&-&APw-",
+		"\x7f\x00":           "&AH8AAA-",
 	} {
 		require.Equal(t, coded, Encode(plain))
 		got, err := Decode(coded)

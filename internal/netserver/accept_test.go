@@ -88,6 +88,13 @@ func TestIPKey(t *testing.T) {
 	}
 }
 
+func TestContainsIgnoresZones(t *testing.T) {
+	linkLocal := []netip.Prefix{netip.MustParsePrefix("fe80::/10")}
+	require.True(t, contains(linkLocal, netip.MustParseAddr("fe80::1%eth0")))
+	require.False(t, contains(linkLocal, netip.MustParseAddr("2001:db8::1")))
+	require.False(t, contains(linkLocal, netip.Addr{}))
+}
+
 func TestMaxConnsPerIPCountsIPv6Networks(t *testing.T) {
 	inBubble(t, &Config{Handle: echo, MaxConnsPerIP: 2, Refusal: refusal}, func(t *testing.T, s *Server, l *pipeListener) {
 		newClient(t, l.dial("[2001:db8::1]:1")).expect("HELLO")

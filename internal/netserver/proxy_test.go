@@ -124,9 +124,13 @@ func TestProxyClientsAreCounted(t *testing.T) {
 		for i := range 10 { // the proxy itself may have any number
 			via(fmt.Sprintf("198.51.100.%d", i)).expect("HELLO")
 		}
-		via("198.51.100.1").expect("HELLO")
+		second := via("198.51.100.1").expect("HELLO")
 		via("198.51.100.1").expect("421 4.7.0 too many connections from this address").expectClosed()
 		require.EqualValues(t, 1, s.Stats().Refused)
+		second.say("QUIT").expectClosed()
+		via("198.51.100.1").expect("HELLO")
+		require.NoError(t, s.Shutdown(t.Context()))
+		require.Empty(t, s.perIP)
 	})
 }
 

@@ -333,21 +333,34 @@ func TestReadSaysServerClosedWhenWoken(t *testing.T) {
 	})
 }
 
+// Without lingering the unread input makes the system send a reset, which a client sees at the latest when it reads on.
 func TestLingerDeliversTheLastReply(t *testing.T) {
-	var s Server
-	addr := start(t, &s, &Config{Handle: func(_ context.Context, c *Conn) {
-		_, _ = c.Read(make([]byte, 1))
-		time.Sleep(20 * time.Millisecond) // let the rest of the junk arrive unread
-		fmt.Fprint(c, "421 enough\r\n")
-		c.Linger(5 * time.Second)
-	}})
-	for range 20 {
-		c := dial(t, addr)
-		_, err := c.Write(make([]byte, lingerMax/2))
+	for _, implicitTLS := range []bool{false, true} {
+		var s Server
+		l, err := net.Listen("tcp", "127.0.0.1:0")
 		require.NoError(t, err)
-		time.Sleep(30 * time.Millisecond)
+		serve := s.Serve
+		if implicitTLS {
+			serve = s.ServeTLS
+		}
+		startOn(t, &s, l, &Config{TLSConfig: serverTLS(t), Handle: func(_ context.Context, c *Conn) {
+			_, _ = c.Read(make([]byte, 1))
+			time.Sleep(20 * time.Millisecond) // let the rest of the junk arrive unread
+			fmt.Fprint(c, "421 enough\r\n")
+			c.Linger(5 * time.Second)
+		}}, serve)
+		nc, err := net.Dial("tcp", l.Addr().String())
+		require.NoError(t, err)
+		if implicitTLS {
+			nc = tlsClient(nc)
+		}
+		c := newClient(t, nc)
+		_, err = c.Write(make([]byte, lingerMax/2))
+		require.NoError(t, err)
 		c.expect("421 enough")
-		_ = c.Close()
+		_, err = c.br.ReadByte()
+		require.Equal(t, io.EOF, err)
+		require.NoError(t, c.Close())
 	}
 }
 

@@ -1,0 +1,145 @@
+package main
+
+import (
+	"crypto/tls"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/goniec-mail/goniec/internal/selfsigned"
+)
+
+// options are the flags, checked.
+type options struct {
+	data, hostname, users, mail  string
+	smtp, submission, lmtp, pop3 string
+	domains                      []string
+	trusted                      []netip.Prefix
+	insecureAuth, demo           bool
+}
+
+// demoUsers are the accounts of the demo. Their passwords are known to everybody.
+const demoUsers = "# Accounts of the demo. Delete the folder to start afresh.\nalice@demo.test:{PLAIN}alice\nbob@demo.test:{PLAIN}bob\n"
+
+func parseFlags(args []string, stderr io.Writer) (*options, error) {
+	o := &options{}
+	var domains, trusted string
+	f := flag.NewFlagSet("mailserver", flag.ContinueOnError)
+	f.SetOutput(stderr)
+	f.StringVar(&o.data, "data", "goniec-demo", "`folder` for everything the server keeps")
+	f.StringVar(&o.hostname, "hostname", "localhost", "our `name` in greetings and Received fields")
+	f.StringVar(&o.smtp, "smtp", "127.0.0.1:2525", "`address` that receives mail; \"\" turns it off, port 0 takes a free one")
+	f.StringVar(&o.submission, "submission", "127.0.0.1:2587", "`address` for users' own mail, with AUTH")
+	f.StringVar(&o.lmtp, "lmtp", "127.0.0.1:2424", "`address` of LMTP, for other mail servers on this machine")
+	f.StringVar(&o.pop3, "pop3", "127.0.0.1:2110", "`address` of POP3")
+	f.StringVar(&domains, "domains", "", "our domains, a comma-separated `list`")
+	f.StringVar(&o.users, "users", "", "passwd-`file` with lines user@domain:{SCHEME}hash; without it, the demo's accounts")
+	f.StringVar(&o.mail, "mail", "", "`pattern` of a user's Maildir, such as /srv/mail/{domain}/{local}/Maildir (default DATA/mail/{domain}/{local})")
+	f.StringVar(&trusted, "trusted", "", "networks that may send to other domains, a comma-separated `list` of CIDRs")
+	f.BoolVar(&o.insecureAuth, "insecure-auth", false, "take passwords in clear text on loopback listeners")
+	if err := f.Parse(args); err != nil {
+		return nil, err
+	}
+	if f.NArg() > 0 {
+		return nil, fmt.Errorf("unexpected argument %q: everything is a flag, see -h", f.Arg(0))
+	}
+	o.domains = list(domains)
+	for _, s := range list(trusted) {
+		p, err := netip.ParsePrefix(s)
+		if err != nil {
+			return nil, fmt.Errorf("-trusted: %q is no network in CIDR form such as 192.0.2.0/24: %w", s, err)
+		}
+		o.trusted = append(o.trusted, p.Masked())
+	}
+	return o, o.complete()
+}
+
+// complete fills in what follows from the other options, and refuses what is not safe.
+func (o *options) complete() error {
+	o.demo = o.users == ""
+	switch {
+	case o.demo && len(o.domains) > 0:
+		return errors.New("-domains needs -users: the demo has its own domain, demo.test")
+	case !o.demo && len(o.domains) == 0:
+		return errors.New("-users needs -domains: which domains are ours?")
+	}
+	if o.demo || o.insecureAuth {
+		for _, addr := range []string{o.smtp, o.submission, o.lmtp, o.pop3} {
+			if why := "the demo's passwords are public"; addr != "" && !loopback(addr) {
+				if !o.demo {
+					why = "-insecure-auth sends passwords in clear text"
+				}
+				return fmt.Errorf("will not listen on %s: %s; use a loopback address such as 127.0.0.1, or -users with TLS", addr, why)
+			}
+		}
+	}
+	if o.mail == "" {
+		o.mail = filepath.Join(o.data, "mail", "{domain}", "{local}")
+	}
+	if err := os.MkdirAll(o.data, 0o700); err != nil {
+		return fmt.Errorf("data folder: %w: choose another with -data", err)
+	}
+	if !o.demo {
+		return nil
+	}
+	o.domains, o.insecureAuth, o.users = []string{"demo.test"}, true, filepath.Join(o.data, "users")
+	err := writeNew(o.users, demoUsers)
+	if err != nil {
+		return fmt.Errorf("data folder: %w: choose another with -data", err)
+	}
+	return nil
+}
+
+// writeNew makes a file unless it is there.
+func writeNew(path, text string) error {
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, os.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	_, err = file.WriteString(text)
+	return errors.Join(err, file.Close())
+}
+
+// certificate gives the TLS configuration, with a certificate made at the first start.
+func (o *options) certificate() (*tls.Config, error) {
+	cert, err := selfsigned.Load(filepath.Join(o.data, "tls.pem"), o.hostname, "localhost", "127.0.0.1", "::1")
+	if err != nil {
+		return nil, fmt.Errorf("TLS certificate: %w", err)
+	}
+	return &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}, nil
+}
+
+// loopback reports whether an address can be reached from this machine only.
+func loopback(addr string) bool {
+	if strings.HasPrefix(addr, "unix:") || strings.HasPrefix(addr, "/") {
+		return true
+	}
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return false
+	}
+	if host == "localhost" {
+		return true
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.Unmap().IsLoopback()
+}
+
+func list(s string) []string {
+	var out []string
+	for item := range strings.SplitSeq(s, ",") {
+		if item = strings.TrimSpace(item); item != "" {
+			out = append(out, item)
+		}
+	}
+	return out
+}

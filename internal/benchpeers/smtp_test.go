@@ -1,0 +1,181 @@
+package benchpeers
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	peer "github.com/emersion/go-smtp"
+
+	"github.com/goniec-mail/goniec"
+	"github.com/goniec-mail/goniec/smtp"
+)
+
+// nullBackend is go-smtp's side: it reads each message to its end and forgets it, as goniec.Discard does.
+type nullBackend struct{}
+
+func (nullBackend) NewSession(*peer.Conn) (peer.Session, error) { return nullSession{}, nil }
+func (nullSession) Mail(string, *peer.MailOptions) error        { return nil }
+func (nullSession) Rcpt(string, *peer.RcptOptions) error        { return nil }
+func (nullSession) Data(r io.Reader) error                      { _, err := io.Copy(io.Discard, r); return err }
+func (nullSession) Reset()                                      {}
+func (nullSession) Logout() error                               { return nil }
+
+type nullSession struct{}
+
+// startServer starts one of the two servers on loopback.
+func startServer(b *testing.B, name string, cfg *tls.Config) string {
+	b.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	switch name {
+	case "goniec":
+		srv := &smtp.Server{Handler: smtp.DeliverTo(goniec.Discard(), "example.org"), Hostname: "mx.example.org", TLSConfig: cfg, MaxConnsPerIP: -1, MaxTransactions: -1}
+		go srv.Serve(l)
+		b.Cleanup(func() { srv.Close() })
+	case "go-smtp":
+		srv := peer.NewServer(nullBackend{})
+		srv.Domain = "mx.example.org"
+		go srv.Serve(l)
+		b.Cleanup(func() { srv.Close() })
+	}
+	return l.Addr().String()
+}
+
+// client speaks just enough SMTP, with as little work of its own as can be.
+type client struct {
+	net.Conn
+	r *bufio.Reader
+}
+
+func newClient(b *testing.B, addr string) *client {
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		b.Fatal(err)
+	}
+	cl := &client{c, bufio.NewReader(c)}
+	cl.replies(b, 1)
+	io.WriteString(c, "EHLO client.example.com\r\n")
+	cl.replies(b, 1)
+	return cl
+}
+
+// replies reads n replies.
+func (c *client) replies(b *testing.B, n int) {
+	for n > 0 {
+		line, err := c.r.ReadSlice('\n')
+		if err != nil {
+			b.Error(err)
+			return
+		}
+		if line[0] > '3' {
+			b.Errorf("reply %q", line)
+			return
+		}
+		if line[3] == ' ' {
+			n--
+		}
+	}
+}
+
+var envelope = []byte("MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.org>\r\nDATA\r\n")
+
+// message is a dot-stuffed message of about size octets with its end.
+func message(size int) []byte {
+	var m bytes.Buffer
+	m.WriteString("From: a@example.com\r\nTo: b@example.org\r\nSubject: measure\r\n\r\n")
+	for m.Len() < size {
+		fmt.Fprintf(&m, "%076d\r\n", m.Len())
+	}
+	m.WriteString(".\r\n")
+	return m.Bytes()
+}
+
+// transaction sends one message: the group, then the text.
+func (c *client) transaction(b *testing.B, msg []byte) {
+	c.Write(envelope)
+	c.replies(b, 3)
+	c.Write(msg)
+	c.replies(b, 1)
+}
+
+func transactions(b *testing.B, name string, conns, size int) {
+	addr := startServer(b, name, nil)
+	msg := message(size)
+	clients := make([]*client, conns)
+	for i := range clients {
+		clients[i] = newClient(b, addr)
+		clients[i].transaction(b, msg)
+	}
+	b.SetBytes(int64(len(msg)))
+	b.ReportAllocs()
+	b.ResetTimer()
+	var left atomic.Int64
+	left.Store(int64(b.N))
+	var wg sync.WaitGroup
+	for _, c := range clients {
+		wg.Go(func() {
+			for left.Add(-1) >= 0 && !b.Failed() {
+				c.transaction(b, msg)
+			}
+		})
+	}
+	wg.Wait()
+	b.StopTimer()
+	for _, c := range clients {
+		c.Close()
+	}
+}
+
+// BenchmarkTransaction compares whole transactions to a Deliverer that discards. allocs/op are the server's: the client makes
+// none.
+func BenchmarkTransaction(b *testing.B) {
+	for _, size := range []int{1 << 10, 75 << 10, 1 << 20} {
+		for _, conns := range []int{1, 8, 32} {
+			for _, name := range []string{"goniec", "go-smtp"} {
+				b.Run(fmt.Sprintf("size=%d/conns=%d/%s", size, conns, name), func(b *testing.B) { transactions(b, name, conns, size) })
+			}
+		}
+	}
+}
+
+// BenchmarkIdle measures the memory of a connection that has said EHLO and waits.
+func BenchmarkIdle(b *testing.B) {
+	for _, name := range []string{"goniec", "go-smtp"} {
+		b.Run(name, func(b *testing.B) {
+			addr := startServer(b, name, nil)
+			const n = 1000
+			conns := make([]*client, 0, n)
+			before := memory()
+			for range n {
+				conns = append(conns, newClient(b, addr))
+				conns[len(conns)-1].r = nil
+			}
+			after := memory()
+			for b.Loop() {
+			}
+			b.ReportMetric(float64(after-before)/n, "B/conn")
+			for _, c := range conns {
+				c.Close()
+			}
+		})
+	}
+}
+
+// memory is heap and stack in use.
+func memory() uint64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return m.HeapInuse + m.StackInuse
+}

@@ -1,0 +1,117 @@
+package lmtp_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/goniec-mail/goniec"
+	"github.com/goniec-mail/goniec/internal/dialogue"
+	"github.com/goniec-mail/goniec/lmtp"
+	"github.com/goniec-mail/goniec/smtp"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// deliverer fails for some local parts.
+type deliverer struct {
+	mu  sync.Mutex
+	got []string
+}
+
+func (d *deliverer) Deliver(_ context.Context, env *goniec.Envelope, msg io.Reader) error {
+	b, err := io.ReadAll(msg)
+	if err != nil {
+		return err
+	}
+	out := make(goniec.RcptErrors, len(env.To))
+	for i, to := range env.To {
+		switch to.Address.Local() {
+		case "full":
+			out[i] = goniec.NewStatus(452, goniec.EnhancedCode{4, 2, 2}, "mailbox full")
+		case "gone":
+			out[i] = goniec.NewStatus(550, goniec.EnhancedCode{5, 1, 1}, "no such user")
+		case "odd":
+			out[i] = errors.New("unexpected")
+		}
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.got = append(d.got, string(b))
+	return out.Err()
+}
+
+// serve starts a server on l and stops it with the test.
+func serve(t *testing.T, srv *lmtp.Server, l net.Listener) {
+	t.Helper()
+	srv.Hostname = "store.example.org"
+	done := make(chan error, 1)
+	go func() { done <- srv.Serve(l) }()
+	<-srv.Ready()
+	t.Cleanup(func() {
+		_ = srv.Close()
+		require.ErrorIs(t, <-done, smtp.ErrServerClosed)
+	})
+}
+
+func TestDialogues(t *testing.T) {
+	dialogue.Run(t, "testdata/*.txt", func(t *testing.T, _ map[string]string) dialogue.Target {
+		d := &deliverer{}
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		serve(t, &lmtp.Server{Handler: smtp.DeliverTo(d, "example.org")}, l)
+		return dialogue.Target{
+			Dial: func(ctx context.Context) (net.Conn, error) {
+				return new(net.Dialer).DialContext(ctx, "tcp", l.Addr().String())
+			},
+			Hooks: map[string]func(...string) error{
+				"delivered": func(args ...string) error {
+					d.mu.Lock()
+					defer d.mu.Unlock()
+					if fmt.Sprint(len(d.got)) != args[0] {
+						return fmt.Errorf("%d messages were delivered", len(d.got))
+					}
+					return nil
+				},
+				"body": func(args ...string) error {
+					d.mu.Lock()
+					defer d.mu.Unlock()
+					if want := strings.Join(args, " "); len(d.got) == 0 || !strings.Contains(d.got[len(d.got)-1], want) {
+						return fmt.Errorf("messages are %q", d.got)
+					}
+					return nil
+				},
+			},
+		}
+	})
+}
+
+// A unix socket has no address to log or to limit.
+func TestUnixSocket(t *testing.T) {
+	d := &deliverer{}
+	path := filepath.Join(t.TempDir(), "lmtp.sock")
+	srv := &lmtp.Server{Addr: "unix:" + path, Handler: smtp.DeliverTo(d, "example.org"), Hostname: "store.example.org"}
+	done := make(chan error, 1)
+	go func() { done <- srv.ListenAndServe() }()
+	<-srv.Ready()
+	c, err := net.Dial("unix", path)
+	require.NoError(t, err)
+	_, err = io.WriteString(c, "LHLO a.example\r\nMAIL FROM:<>\r\nRCPT TO:<b@example.org>\r\nBDAT 3 LAST\r\nabcQUIT\r\n")
+	require.NoError(t, err)
+	out, err := io.ReadAll(bufio.NewReader(c))
+	require.NoError(t, err)
+	require.Contains(t, string(out), "554 5.5.0 unexpected input behind LHLO")
+	require.NoError(t, srv.Shutdown(t.Context()))
+	require.ErrorIs(t, <-done, smtp.ErrServerClosed)
+	require.NoError(t, c.Close())
+}

@@ -1,0 +1,244 @@
+package maildir
+
+import (
+	"context"
+	"errors"
+	"io"
+	"iter"
+	"sync"
+
+	"github.com/goniec-mail/goniec/mailbox"
+)
+
+// Append implements mailbox.Mailbox. Concurrent Appends to one folder share their syncs.
+func (m *Mailbox) Append(ctx context.Context, msg io.Reader, o mailbox.AppendOptions) (mailbox.Meta, error) {
+	one := func(yield func(mailbox.NewMessage, error) bool) {
+		yield(mailbox.NewMessage{Msg: msg, Options: o}, nil)
+	}
+	metas, err := m.AppendAll(ctx, one)
+	if err != nil {
+		return mailbox.Meta{}, err
+	}
+	return metas[0], nil
+}
+
+// AppendAll implements mailbox.MultiAppender.
+func (m *Mailbox) AppendAll(ctx context.Context, msgs iter.Seq2[mailbox.NewMessage, error]) ([]mailbox.Meta, error) {
+	f, err := m.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	job := &appendJob{ctx: ctx, done: make(chan struct{})}
+	defer job.discard(f)
+	for msg, err := range msgs {
+		if err != nil {
+			return nil, err
+		}
+		file, err := f.acct.store.spoolTo(ctx, f.tmp, msg.Msg, stampOf(msg.Options.Date))
+		if err != nil {
+			return nil, m.vanished(f, err)
+		}
+		job.items = append(job.items, appendItem{file: file, options: msg.Options})
+	}
+	if len(job.items) == 0 {
+		return nil, nil
+	}
+	f.appends.run(f, job)
+	return job.metas, job.err
+}
+
+// appendItem is a message on its way from tmp/ to cur/.
+type appendItem struct {
+	file    *stored
+	options mailbox.AppendOptions
+	flags   flagBits
+	name    string // in cur/, once it is there
+}
+
+// appendJob is what is appended together: all or none.
+type appendJob struct {
+	ctx   context.Context
+	items []appendItem
+	done  chan struct{}
+	lead  bool // this job's caller does the next batch
+
+	metas []mailbox.Meta
+	err   error
+}
+
+// discard removes what is still in tmp/.
+func (j *appendJob) discard(f *folder) {
+	for i := range j.items {
+		if j.items[i].name == "" {
+			_ = f.tmp.Remove(j.items[i].file.tmp)
+		}
+	}
+}
+
+// appendQueue gathers the jobs that come while a batch is being made durable.
+type appendQueue struct {
+	mu      sync.Mutex
+	waiting []*appendJob
+	busy    bool
+}
+
+// run returns when the job is done. Whoever comes first does the work for all who wait; then the
+// first of those who came meanwhile does.
+func (q *appendQueue) run(f *folder, job *appendJob) {
+	q.mu.Lock()
+	q.waiting = append(q.waiting, job)
+	lead := !q.busy
+	q.busy = true
+	q.mu.Unlock()
+	if !lead {
+		<-job.done
+		if !job.lead {
+			return
+		}
+	}
+	q.mu.Lock()
+	batch := q.waiting
+	q.waiting = nil
+	q.mu.Unlock()
+	defer q.next(batch, job)
+	f.appendBatch(batch)
+}
+
+// next wakes the others of a batch, and makes one of those who came meanwhile the leader.
+func (q *appendQueue) next(batch []*appendJob, self *appendJob) {
+	for _, j := range batch {
+		if j.metas == nil && j.err == nil {
+			j.err = errBatch // the leader panicked
+		}
+		j.lead = false
+		if j != self {
+			close(j.done)
+		}
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.waiting) == 0 {
+		q.busy = false
+		return
+	}
+	q.waiting[0].lead = true
+	close(q.waiting[0].done)
+}
+
+var errBatch = errors.New("maildir: append was not finished")
+
+// appendBatch moves the messages of some jobs to cur/ and gives them UIDs, durably, with one sync of
+// the directory and one of the list.
+func (f *folder) appendBatch(jobs []*appendJob) {
+	// The leader's context must not end the work of the others.
+	ctx := context.WithoutCancel(jobs[0].ctx)
+	err := f.lock.lock(ctx)
+	if err == nil {
+		defer f.lock.unlock()
+		err = f.refresh(ctx)
+	}
+	var unlock func()
+	if err == nil {
+		unlock, err = f.lockList(ctx)
+	}
+	if err == nil {
+		defer unlock()
+		_, err = f.refreshLocked(ctx)
+	}
+	var ready []*appendJob
+	for _, j := range jobs {
+		if err != nil {
+			j.err = err
+		} else if j.err = f.placeJob(ctx, j); j.err == nil {
+			ready = append(ready, j)
+		}
+	}
+	if len(ready) == 0 {
+		return
+	}
+	if err := f.commitAppends(ready); err != nil {
+		for _, j := range ready {
+			j.err = err
+			f.takeBack(j)
+		}
+	}
+}
+
+// placeJob gives the messages of a job their names in cur/: all or none.
+func (f *folder) placeJob(ctx context.Context, j *appendJob) (err error) {
+	if j.ctx.Err() != nil {
+		return context.Cause(j.ctx)
+	}
+	if err := uidsLeft(f.state.uidNext, len(j.items)); err != nil {
+		return err
+	}
+	for i := range j.items {
+		it := &j.items[i]
+		if it.flags, err = f.resolve(ctx, it.options.Flags); err != nil {
+			break
+		}
+		name := string(appendInfo([]byte(it.file.name()), it.flags))
+		if err = f.tmp.Rename(it.file.tmp, f.cur.Dir, name); err != nil {
+			break
+		}
+		it.name = name
+	}
+	if err != nil {
+		f.takeBack(j)
+	}
+	return err
+}
+
+// takeBack removes the files of a job that failed.
+func (f *folder) takeBack(j *appendJob) {
+	for i := range j.items {
+		if it := &j.items[i]; it.name != "" {
+			_ = f.cur.Remove(it.name)
+		}
+	}
+}
+
+// commitAppends makes the messages and their UIDs durable, both at once, and takes them into the table.
+func (f *folder) commitAppends(jobs []*appendJob) error {
+	s := &f.state
+	var entries []listEntry
+	next := s.uidNext
+	for _, j := range jobs {
+		for _, it := range j.items {
+			entries = append(entries, listEntry{next, it.file.name()})
+			next++
+		}
+	}
+	if next >= uint32(mailbox.MaxUID) || next < s.uidNext {
+		return mailbox.ErrUIDRange
+	}
+	synced := make(chan error, 1)
+	go func() { synced <- f.cur.Sync() }()
+	err := f.commitList(entries)
+	if e := f.failed(<-synced); err == nil {
+		err = e
+	}
+	if err != nil {
+		return err
+	}
+	s.uidNext = next
+	modSeq := f.nextModSeq()
+	for _, j := range jobs {
+		for i := range j.items {
+			j.metas = append(j.metas, f.addAppended(&j.items[i], entries[0].uid, modSeq))
+			entries = entries[1:]
+		}
+	}
+	f.changed()
+	return f.noteOwn()
+}
+
+func (f *folder) addAppended(it *appendItem, uid uint32, modSeq uint64) mailbox.Meta {
+	s := &f.state
+	s.counts = nil
+	base, info := splitInfo(it.name)
+	r := s.t.newRec(uid, base, info, nil)
+	r.modSeq = modSeq
+	r.setDate(it.file.date)
+	return s.t.meta(s.t.add(r))
+}

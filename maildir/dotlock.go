@@ -1,0 +1,135 @@
+package maildir
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/goniec-mail/goniec/faultfs"
+)
+
+const (
+	// lockStale is Dovecot's MAILDIR_UIDLIST_LOCK_STALE_TIMEOUT: a lock whose file nobody has touched for that
+	// long is taken over.
+	lockStale = 2 * time.Minute
+	// lockTimeout bounds the wait for a lock that its holder keeps touching.
+	lockTimeout = lockStale + 2*time.Second
+	// lockPoll is the longest pause between two tries.
+	lockPoll = 20 * time.Millisecond
+)
+
+// errLocked ends the wait for a dotlock.
+var errLocked = errors.New("locked by another process for too long")
+
+// heldLocks are the lock files of this process. A lock file with our process number that is not
+// among them was left by an earlier process with the same number. It is a fact about the process, so
+// it is one for all Stores.
+var heldLocks sync.Map // lockID -> true
+
+type lockID struct{ device, inode uint64 }
+
+// dotlock is the lock file beside name by the rules of Dovecot: made with O_EXCL, "pid:host" inside.
+type dotlock struct {
+	dir  faultfs.Dir
+	name string // of the lock file
+	id   lockID
+}
+
+// takeDotlock locks name, waiting until ctx ends or for lockTimeout.
+func (s *Store) takeDotlock(ctx context.Context, dir faultfs.Dir, name string) (*dotlock, error) {
+	l := &dotlock{dir: dir, name: name + ".lock"}
+	start := time.Now()
+	for pause := 200 * time.Microsecond; ; pause = min(2*pause, lockPoll) {
+		err := l.create(s.names)
+		if !errors.Is(err, fs.ErrExist) {
+			return l, err
+		}
+		if took, err := s.breakStale(l); err != nil || took {
+			if err != nil {
+				return nil, err
+			}
+			continue
+		}
+		if time.Since(start) > lockTimeout {
+			return nil, fmt.Errorf("%s in %s: %w", l.name, dir.Name(), errLocked)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-time.After(pause):
+		}
+	}
+}
+
+func (l *dotlock) create(n *namer) error {
+	f, err := l.dir.Create(l.name, 0o600)
+	if err != nil {
+		return err
+	}
+	info, err := f.Stat()
+	if err == nil {
+		l.id = lockID{info.Device, info.Inode}
+		heldLocks.Store(l.id, true)
+		_, err = f.Write([]byte(n.pid + ":" + n.host))
+	}
+	if e := f.Close(); err == nil {
+		err = e
+	}
+	if err != nil {
+		heldLocks.Delete(l.id)
+		_ = l.dir.Remove(l.name)
+	}
+	return err
+}
+
+// unlock removes the lock file unless somebody has taken the lock over.
+func (l *dotlock) unlock() {
+	heldLocks.Delete(l.id)
+	if info, err := l.dir.Lstat(l.name); err == nil && info.Device == l.id.device && info.Inode == l.id.inode {
+		_ = l.dir.Remove(l.name)
+	}
+}
+
+// breakStale removes the lock file when its holder is dead or has not touched it for long. It is
+// moved aside first and looked at again: another process may have broken it and locked meanwhile.
+func (s *Store) breakStale(l *dotlock) (bool, error) {
+	info, err := l.dir.Lstat(l.name)
+	if err != nil || !s.isStale(l, info) {
+		return errors.Is(err, fs.ErrNotExist), nil
+	}
+	aside := l.name + "." + s.names.next()
+	if err := l.dir.Rename(l.name, l.dir, aside); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return true, nil
+		}
+		return false, err
+	}
+	if now, err := l.dir.Lstat(aside); err == nil && !sameDir(now, info) {
+		_ = l.dir.Link(aside, l.dir, l.name)
+		_ = l.dir.Remove(aside)
+		return false, nil
+	}
+	s.log("stale lock removed", "dir", l.dir.Name(), "lock", l.name)
+	return true, l.dir.Remove(aside)
+}
+
+func (s *Store) isStale(l *dotlock, info faultfs.Info) bool {
+	text, err := faultfs.ReadFile(l.dir, l.name, 512)
+	pid, host, ok := strings.Cut(strings.TrimSpace(string(text)), ":")
+	if n, numErr := strconv.Atoi(pid); err == nil && ok && numErr == nil && host == s.names.host {
+		if pid == s.names.pid {
+			_, held := heldLocks.Load(lockID{info.Device, info.Inode})
+			return !held
+		}
+		if processGone(n) {
+			return true
+		}
+	}
+	age := s.now().Sub(info.ModTime)
+	return age > lockStale
+}

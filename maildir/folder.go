@@ -1,0 +1,199 @@
+package maildir
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"sync"
+	"sync/atomic"
+
+	"github.com/goniec-mail/goniec/faultfs"
+	"github.com/goniec-mail/goniec/mailbox"
+)
+
+// subDirs are the three directories of every Maildir.
+var subDirs = [...]string{"tmp", "new", "cur"}
+
+// folder is what all handles on one folder share: open directories, and what is known of the
+// messages.
+type folder struct {
+	acct *account
+	dir  string // ".Name"; "" for INBOX
+	base faultfs.Dir
+	tmp  faultfs.Dir
+	new  syncDir
+	cur  syncDir
+	info faultfs.Info // of base, to notice that another directory has its name
+
+	refs   int         // guarded by Store.mu
+	gone   atomic.Bool // deleted or renamed: handles answer ErrNotFound
+	broken atomic.Bool // a sync failed: directories are opened anew for the next use
+
+	lock      ctxMutex // guards what follows
+	state     state
+	listLock  *dotlock // of the uidlist, while listDepth > 0
+	listDepth int
+
+	appends appendQueue
+	watch   watchers
+	popLock atomic.Bool
+}
+
+// syncDir is a directory whose syncs are shared.
+type syncDir struct {
+	faultfs.Dir
+	group *faultfs.Group
+}
+
+// Sync makes the directory's entries durable; one sync serves all who wait.
+func (d *syncDir) Sync() error { return d.group.Sync() }
+
+// ctxMutex is a mutex that a context can give up waiting for.
+type ctxMutex chan struct{}
+
+func (m ctxMutex) lock(ctx context.Context) error {
+	select {
+	case m <- struct{}{}:
+		return nil
+	default:
+	}
+	select {
+	case m <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (m ctxMutex) unlock() { <-m }
+
+// openFolder opens the directories of a folder. new, cur or tmp that are missing are made: other
+// programs leave them out. A link in their place is refused (F06).
+func openFolder(a *account, dir string) (f *folder, err error) {
+	f = &folder{acct: a, dir: dir, base: a.root, lock: make(ctxMutex, 1)}
+	f.watch.init()
+	if dir != "" {
+		if f.base, err = a.root.OpenDir(dir); err != nil {
+			return nil, notFound(err)
+		}
+	}
+	defer func() {
+		if err != nil {
+			f.closeDirs()
+		}
+	}()
+	if f.info, err = f.base.Stat(); err != nil {
+		return nil, err
+	}
+	var dirs [len(subDirs)]faultfs.Dir
+	for i, name := range subDirs {
+		if dirs[i], err = openSub(f.base, name); err != nil {
+			closeAll(dirs[:i])
+			return nil, err
+		}
+	}
+	f.tmp = dirs[0]
+	f.new = syncDir{dirs[1], faultfs.NewGroup(dirs[1].Sync)}
+	f.cur = syncDir{dirs[2], faultfs.NewGroup(dirs[2].Sync)}
+	return f, nil
+}
+
+func openSub(base faultfs.Dir, name string) (faultfs.Dir, error) {
+	d, err := base.OpenDir(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return faultfs.MkdirSync(base, name, 0o700)
+	}
+	return d, err
+}
+
+func closeAll(dirs []faultfs.Dir) {
+	for _, d := range dirs {
+		if d != nil {
+			_ = d.Close()
+		}
+	}
+}
+
+// notFound turns "no such file" into the seam's error.
+func notFound(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: %w", mailbox.ErrNotFound, err)
+	}
+	return err
+}
+
+func (f *folder) closeDirs() {
+	dirs := []faultfs.Dir{f.tmp, f.new.Dir, f.cur.Dir}
+	if f.dir != "" {
+		dirs = append(dirs, f.base)
+	}
+	closeAll(dirs)
+}
+
+// drop closes a folder that nobody uses any more.
+func (f *folder) drop() {
+	f.closeDirs()
+	_ = f.acct.store.releaseAccount(f.acct)
+}
+
+// stillThere reports whether the folder's name still leads to the directories we have open.
+func (f *folder) stillThere() bool {
+	if f.gone.Load() || f.broken.Load() {
+		return false
+	}
+	if f.dir != "" {
+		if info, err := f.acct.root.Lstat(f.dir); err != nil || !sameDir(info, f.info) {
+			return false
+		}
+	}
+	for i, d := range []faultfs.Dir{f.tmp, f.new.Dir, f.cur.Dir} {
+		named, err := f.base.Lstat(subDirs[i])
+		if err != nil {
+			return false
+		}
+		if open, err := d.Stat(); err != nil || !sameDir(named, open) {
+			return false
+		}
+	}
+	return true
+}
+
+// failed notes an error after which a directory handle must not be used again, and returns it.
+func (f *folder) failed(err error) error {
+	if err != nil {
+		f.broken.Store(true)
+	}
+	return err
+}
+
+// watchers are the functions to call after a change.
+type watchers struct {
+	mu   sync.Mutex
+	next int
+	fns  map[int]func()
+}
+
+func (w *watchers) init() { w.fns = make(map[int]func()) }
+
+func (w *watchers) add(fn func()) (remove func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	id := w.next
+	w.next++
+	w.fns[id] = fn
+	return func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		delete(w.fns, id)
+	}
+}
+
+// changed tells all watchers.
+func (f *folder) changed() {
+	f.watch.mu.Lock()
+	defer f.watch.mu.Unlock()
+	for _, fn := range f.watch.fns {
+		fn()
+	}
+}

@@ -1,0 +1,116 @@
+package maildir
+
+import (
+	"time"
+
+	"github.com/goniec-mail/goniec/faultfs"
+	"github.com/goniec-mail/goniec/mailbox"
+)
+
+// state is what is known of a folder's messages. folder.lock guards it.
+type state struct {
+	loaded   bool
+	loads    int // how often everything was read
+	t        table
+	list     listFile
+	keywords keywordFile
+	listed   map[string]uint32 // lines of the list whose file was not seen yet
+
+	seenNew, seenCur dirSeen
+
+	modSeq   uint64 // the highest given
+	horizon  uint64
+	expunged []expunge // ascending modSeq
+	uidNext  uint32    // above every UID given, by us or in the list
+
+	counts *counts // nil: to be counted
+}
+
+// expunge is a UID that went at a mod-sequence.
+type expunge struct {
+	modSeq uint64
+	uid    uint32
+}
+
+// historyLimit bounds the expunges that are remembered; beyond it the horizon rises.
+const historyLimit = 1 << 16
+
+type counts struct {
+	unseen, deleted int
+	size            int64 // -1 = not known
+}
+
+// nextModSeq returns a new mod-sequence: the microsecond, or one more than the last where that
+// is higher. So what several processes give to one folder stays in step.
+func (f *folder) nextModSeq() uint64 {
+	s := &f.state
+	s.modSeq = max(s.modSeq+1, uint64(max(f.acct.store.now().UnixMicro(), 1)))
+	return s.modSeq
+}
+
+// noteExpunged remembers UIDs that went at mod-sequence m.
+func (s *state) noteExpunged(m uint64, uids []uint32) {
+	for _, u := range uids {
+		s.expunged = append(s.expunged, expunge{m, u})
+	}
+	if over := len(s.expunged) - historyLimit; over > 0 {
+		// A quarter more goes, so that this does not happen at each expunge. Those of one
+		// mod-sequence go together.
+		over = min(over+historyLimit/4, len(s.expunged))
+		s.horizon = s.expunged[over-1].modSeq
+		for over < len(s.expunged) && s.expunged[over].modSeq == s.horizon {
+			over++
+		}
+		s.expunged = append([]expunge(nil), s.expunged[over:]...)
+	}
+}
+
+// count returns the counts of the present messages.
+func (s *state) count() counts {
+	if s.counts != nil {
+		return *s.counts
+	}
+	var c counts
+	for i := range s.t.recs {
+		r := &s.t.recs[i]
+		if r.flags&flagBits(mailbox.Seen) == 0 {
+			c.unseen++
+		}
+		if r.flags&flagBits(mailbox.Deleted) != 0 {
+			c.deleted++
+		}
+		if n := r.getSize(); n < 0 {
+			c.size = -1
+		} else if c.size >= 0 {
+			c.size += n
+		}
+	}
+	s.counts = &c
+	return c
+}
+
+// dirSeen says when a directory was last listed.
+type dirSeen struct {
+	mtime time.Time // of the directory, before it was listed
+	at    time.Time // when that was
+}
+
+const (
+	// settleTime is how old a directory's time must be when the directory is listed, for the list to
+	// be good: the time may be as coarse as that, and a later change might not show in it.
+	settleTime = 2 * time.Second
+	// cheapFolder is up to how many messages a folder is listed again at every look until its time
+	// has settled; larger ones are once it has.
+	cheapFolder = 2000
+)
+
+// stale reports whether a directory must be listed again.
+func (d *dirSeen) stale(info faultfs.Info, now time.Time, cheap bool) bool {
+	if !info.ModTime.Equal(d.mtime) {
+		return true
+	}
+	if d.at.Sub(d.mtime) >= settleTime {
+		return false
+	}
+	return cheap || now.Sub(d.mtime) >= settleTime
+}

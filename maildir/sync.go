@@ -1,0 +1,602 @@
+package maildir
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"time"
+
+	"github.com/goniec-mail/goniec/faultfs"
+	"github.com/goniec-mail/goniec/mailbox"
+)
+
+// refresh brings the state up to what lies on the disk. f.lock is held. Where nothing has changed, it costs
+// four stats.
+func (f *folder) refresh(ctx context.Context) error {
+	if !f.state.loaded {
+		return f.load(ctx)
+	}
+	if err := f.state.keywords.refresh(f.base); err != nil {
+		return err
+	}
+	if !f.state.list.unchanged(f.base.Lstat(listName)) {
+		if err := f.reread(ctx); err != nil {
+			return err
+		}
+	}
+	return f.look(ctx)
+}
+
+// look lists the directories that may have changed and takes in what is new.
+func (f *folder) look(ctx context.Context) error {
+	s, now := &f.state, f.acct.store.now()
+	info, err := f.new.Stat()
+	if err != nil {
+		return err
+	}
+	lookNew := s.seenNew.stale(info, now, true)
+	if info, err = f.cur.Stat(); err != nil {
+		return err
+	}
+	lookCur := s.seenCur.stale(info, now, len(s.t.recs) <= cheapFolder)
+	if !lookNew && !lookCur {
+		return nil
+	}
+	return f.scan(ctx, lookCur)
+}
+
+// load reads the folder for the first time.
+func (f *folder) load(ctx context.Context) error {
+	f.state = state{loads: f.state.loads + 1, modSeq: f.state.modSeq}
+	s := &f.state
+	if err := s.keywords.refresh(f.base); err != nil {
+		return err
+	}
+	if err := f.loadList(ctx); err != nil {
+		return err
+	}
+	s.modSeq = f.nextModSeq()
+	s.horizon = s.modSeq
+	for i := range s.t.recs {
+		s.t.recs[i].modSeq = s.modSeq
+	}
+	// What the list names and the directories do not have went before our time: nobody needs to be told.
+	if err := f.scan(ctx, true); err != nil {
+		return err
+	}
+	s.expunged, s.loaded = nil, true
+	return nil
+}
+
+// loadList reads the UIDs, or begins anew where there is no list that can be trusted.
+func (f *folder) loadList(ctx context.Context) error {
+	s := &f.state
+	s.t, s.list, s.listed = table{}, listFile{}, nil
+	_, err := f.readList(&s.list, func(uid uint32, fields, base []byte) {
+		s.t.add(s.t.newRec(uid, string(base), infoNone, fields))
+	})
+	if err == nil {
+		if s.list.torn || s.list.id == "" {
+			err = f.rewrite(ctx)
+		}
+		s.uidNext = s.list.uidNext()
+		return err
+	}
+	if !errors.Is(err, errList) && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return f.newList(ctx, err)
+}
+
+// newList begins a new list: a new UIDVALIDITY, higher than any before.
+func (f *folder) newList(ctx context.Context, cause error) error {
+	unlock, err := f.lockList(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	s := &f.state
+	old := s.list.listHeader
+	if !errors.Is(cause, fs.ErrNotExist) {
+		f.acct.store.log("new UIDVALIDITY", "folder", f.base.Name(), "err", cause)
+	}
+	validity, err := f.acct.nextValidity(old.validity)
+	if err != nil {
+		return err
+	}
+	s.t = table{}
+	s.list = listFile{listHeader: listHeader{validity: validity, next: 1, id: old.id}}
+	s.uidNext = 1
+	return f.writeList(&s.list, &s.t)
+}
+
+// rewrite writes the list anew under its lock.
+func (f *folder) rewrite(ctx context.Context) error {
+	unlock, err := f.lockList(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return f.writeList(&f.state.list, &f.state.t)
+}
+
+// reread takes in what another program did to the list.
+func (f *folder) reread(ctx context.Context) error {
+	s := &f.state
+	validity, next := s.list.validity, s.uidNext
+	var entries []listEntry
+	whole, err := f.readList(&s.list, func(uid uint32, _, base []byte) {
+		entries = append(entries, listEntry{uid, string(base)})
+	})
+	switch {
+	case errors.Is(err, errList), errors.Is(err, fs.ErrNotExist):
+		return f.restart(ctx, err)
+	case err != nil:
+		s.list.known = false
+		return err
+	case s.list.validity != validity:
+		return f.restart(ctx, fmt.Errorf("%w: UIDVALIDITY has changed", errList))
+	}
+	if s.uidNext = max(next, s.list.uidNext()); s.list.uidNext() < next {
+		s.list.next = next // an older copy has come back: UIDs above it are taken
+	}
+	return f.merge(ctx, entries, whole)
+}
+
+// merge compares lines with what is known: another UID for a known file is trouble.
+func (f *folder) merge(ctx context.Context, entries []listEntry, whole bool) error {
+	s := &f.state
+	names := newNameTable(&s.t)
+	listed := make(map[string]uint32)
+	if !whole {
+		for base, uid := range s.listed {
+			listed[base] = uid
+		}
+	}
+	for _, e := range entries {
+		i, taken := s.t.find(e.uid)
+		if j := names.find(e.base); j >= 0 && s.t.recs[j].uid != e.uid || taken && string(s.t.base(&s.t.recs[i])) != e.base {
+			return f.restart(ctx, fmt.Errorf("%w: UID %d of %.100q contradicts what it was", errList, e.uid, e.base))
+		} else if j < 0 {
+			listed[e.base] = e.uid
+		}
+	}
+	s.listed = listed
+	return nil
+}
+
+// restart forgets the UIDs: the list on the disk is damaged or another one. Clients see a new UIDVALIDITY.
+func (f *folder) restart(ctx context.Context, cause error) error {
+	f.acct.store.log("uidlist read again", "folder", f.base.Name(), "err", cause)
+	before := f.state
+	err := f.load(ctx)
+	if err == nil && f.state.list.validity <= before.list.validity && before.list.validity != 0 {
+		if f.state.list.validity < before.list.validity || !errors.Is(cause, fs.ErrNotExist) {
+			f.state.list.validity = max(f.state.list.validity, before.list.validity)
+			err = f.newUIDs(ctx)
+		}
+	}
+	f.changed()
+	return err
+}
+
+// newUIDs gives the folder a higher UIDVALIDITY and keeps the numbers.
+func (f *folder) newUIDs(ctx context.Context) error {
+	unlock, err := f.lockList(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	l := &f.state.list
+	if l.validity, err = f.acct.nextValidity(l.validity); err != nil {
+		return err
+	}
+	return f.writeList(l, &f.state.t)
+}
+
+const (
+	// scanTries is how often a directory is listed again because a known file did not show.
+	scanTries = 5
+	scanPause = 20 * time.Millisecond
+)
+
+// scan lists new/, and cur/ too if asked, and takes in what is different.
+func (f *folder) scan(ctx context.Context, lookCur bool) error {
+	moved, sure, err := f.takeNew()
+	if err != nil {
+		return err
+	}
+	if !lookCur && sure {
+		if len(moved) == 0 {
+			return nil
+		}
+		return errors.Join(f.takeFresh(ctx, moved), f.noteOwn())
+	}
+	var last time.Time
+	for try := 0; ; try++ {
+		done, err := f.scanCur(ctx, &last, try == scanTries)
+		if done || err != nil {
+			return err
+		}
+		// A file renamed while the directory was read may not show in it: never take it for
+		// expunged before a list during which the directory stood still (F11).
+		select {
+		case <-time.After(scanPause):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// noteOwn remembers the time that our own change gave cur/, so that it is not taken for somebody else's. What others
+// did in the same moment shows once the time has settled.
+func (f *folder) noteOwn() error {
+	info, err := f.cur.Stat()
+	if err == nil {
+		f.state.seenCur = dirSeen{info.ModTime, info.ModTime}
+	}
+	return err
+}
+
+// takeNew moves the messages of new/ to cur/: a link there, durably, and then the old name goes,
+// so that a crash can leave both names but never none. It returns their names in cur/; sure is
+// false when others were at work, so that cur/ must be listed.
+func (f *folder) takeNew() (moved []string, sure bool, err error) {
+	info, err := f.new.Stat()
+	if err != nil {
+		return nil, false, err
+	}
+	at := f.acct.store.now()
+	names, err := f.new.Names()
+	if err != nil {
+		return nil, false, err
+	}
+	names = slices.DeleteFunc(names, func(n string) bool { return !isMessage(n) })
+	sure = true
+	if len(names) > 0 {
+		if moved, sure, err = f.moveNew(names); err != nil {
+			return nil, false, err
+		}
+		if info, err = f.new.Stat(); err != nil {
+			return nil, false, err
+		}
+	}
+	f.state.seenNew = dirSeen{info.ModTime, at}
+	return moved, sure, nil
+}
+
+func (f *folder) moveNew(names []string) (moved []string, sure bool, err error) {
+	sure = true
+	for _, n := range names {
+		base, info := splitInfo(n)
+		if info == "" {
+			info = infoNone
+		}
+		err := linkOrRename(f.new.Dir, n, f.cur.Dir, base+info)
+		switch {
+		case err == nil:
+			moved = append(moved, base+info)
+		case errors.Is(err, fs.ErrExist), errors.Is(err, fs.ErrNotExist):
+			sure = false // linked before a crash, or moved by another program just now
+		default:
+			return nil, false, err
+		}
+	}
+	if err := f.failed(f.cur.Sync()); err != nil {
+		return nil, false, err
+	}
+	for _, n := range names {
+		if err := f.new.Remove(n); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, false, err
+		}
+	}
+	return moved, sure, nil
+}
+
+// linkOrRename gives a file a second name, or, where the file system has no links, another name.
+func linkOrRename(from faultfs.Dir, name string, to faultfs.Dir, newName string) error {
+	err := from.Link(name, to, newName)
+	if errors.Is(err, errors.ErrUnsupported) || errors.Is(err, fs.ErrPermission) {
+		return from.Rename(name, to, newName)
+	}
+	return err
+}
+
+// scanCur lists cur/ once and compares. It is not done when known files are missing and the
+// directory changed meanwhile (last is its time at the last try); then, unless it is the final try, it must
+// be called again.
+func (f *folder) scanCur(ctx context.Context, last *time.Time, final bool) (done bool, err error) {
+	s := &f.state
+	before, err := f.cur.Stat()
+	if err != nil {
+		return false, err
+	}
+	at, started := f.acct.store.now(), time.Now()
+	names, err := f.cur.Names()
+	if err != nil {
+		return false, err
+	}
+	after, err := f.cur.Stat()
+	if err != nil {
+		return false, err
+	}
+	changed, fresh, missing := f.compare(names)
+	quiet := before.ModTime.Equal(after.ModTime) &&
+		(started.Sub(before.ModTime) > scanPause || before.ModTime.Equal(*last))
+	*last = after.ModTime
+	if len(missing) > 0 && !quiet {
+		if !final {
+			return false, nil
+		}
+		missing = f.doubtful(missing)
+	}
+	if err := f.takeFresh(ctx, fresh); err != nil {
+		return false, err
+	}
+	f.apply(changed, missing)
+	s.seenCur = dirSeen{before.ModTime, at}
+	if !quiet {
+		s.seenCur.at = before.ModTime
+	}
+	return true, nil
+}
+
+// doubtful is asked about files that did not show in a busy directory: known messages stay until it is
+// sure; those that only the list names keep their UID, should they come.
+func (f *folder) doubtful(missing []uint32) []uint32 {
+	s := &f.state
+	if s.loaded {
+		return nil
+	}
+	if s.listed == nil {
+		s.listed = make(map[string]uint32)
+	}
+	for _, u := range missing {
+		i, _ := s.t.find(u)
+		s.listed[string(s.t.base(&s.t.recs[i]))] = u
+	}
+	return missing
+}
+
+// seenFile is a file of a known message.
+type seenFile struct {
+	uid  uint32
+	name string
+}
+
+// compare sorts the names of cur/ into those of known messages whose name has changed, and those of
+// unknown ones; missing are the UIDs without a file.
+func (f *folder) compare(files []string) (changed []seenFile, fresh []string, missing []uint32) {
+	t := &f.state.t
+	table := newNameTable(t)
+	seen := make([]bool, len(t.recs))
+	for _, name := range files {
+		if !isMessage(name) {
+			continue
+		}
+		base, info := splitInfo(name)
+		i := table.find(base)
+		switch {
+		case i < 0:
+			fresh = append(fresh, name)
+		case seen[i]: // a second file of the base: Check tells
+		default:
+			seen[i] = true
+			if !t.isInfo(&t.recs[i], info) {
+				changed = append(changed, seenFile{t.recs[i].uid, name})
+			}
+		}
+	}
+	for i, ok := range seen {
+		if !ok {
+			missing = append(missing, t.recs[i].uid)
+		}
+	}
+	return changed, fresh, missing
+}
+
+// isInfo reports whether the info is the one we know of r.
+func (t *table) isInfo(r *rec, info string) bool {
+	kept := t.kept(r)
+	if r.state&oddOne != 0 {
+		return string(kept[len(t.base(r)):]) == info
+	}
+	var buf [40]byte
+	return string(appendInfo(buf[:0], r.flags)) == info
+}
+
+// apply takes changed names and missing files into the table. Each round of changes has one mod-sequence.
+func (f *folder) apply(changed []seenFile, missing []uint32) {
+	s := &f.state
+	if len(changed) == 0 && len(missing) == 0 {
+		return
+	}
+	s.counts = nil
+	var modSeq uint64
+	if s.loaded {
+		modSeq = f.nextModSeq()
+	}
+	for _, c := range changed {
+		i, ok := s.t.find(c.uid)
+		if !ok {
+			continue
+		}
+		r := &s.t.recs[i]
+		old := r.flags
+		base, info := splitInfo(c.name)
+		s.t.setName(r, base, info)
+		s.keywords.cover(r.flags)
+		if s.loaded && r.flags != old {
+			r.modSeq = modSeq
+		}
+	}
+	if len(missing) > 0 {
+		f.forgetUIDs(modSeq, missing)
+	}
+	if s.loaded {
+		f.changed()
+	}
+}
+
+// forgetUIDs takes ascending UIDs out of the table.
+func (f *folder) forgetUIDs(modSeq uint64, uids []uint32) {
+	s := &f.state
+	s.counts = nil
+	s.noteExpunged(modSeq, uids)
+	s.t.remove(func(_ int, r *rec) bool {
+		if len(uids) > 0 && uids[0] == r.uid {
+			uids = uids[1:]
+			return true
+		}
+		return false
+	})
+}
+
+// takeFresh gives UIDs to files that have none: those of the list, else new ones that are
+// durable in the list before anybody sees them.
+func (f *folder) takeFresh(ctx context.Context, names []string) error {
+	if len(names) == 0 {
+		return nil
+	}
+	s := &f.state
+	slices.SortFunc(names, byArrival)
+	unlock, err := f.lockList(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if again, err := f.refreshLocked(ctx); err != nil || again {
+		return err
+	}
+	var entries []listEntry
+	uids := make([]uint32, len(names))
+	next := s.uidNext
+	dup := make(map[string]bool)
+	for i, name := range names {
+		base, _ := splitInfo(name)
+		if dup[base] {
+			continue
+		}
+		dup[base] = true
+		uid, ok := s.listed[base]
+		if !ok {
+			if err := uidsLeft(next, 1); err != nil {
+				return err
+			}
+			uid, next = next, next+1
+			entries = append(entries, listEntry{uid, base})
+		}
+		uids[i] = uid
+	}
+	if err := f.commitList(entries); err != nil {
+		return err
+	}
+	s.uidNext = next
+	f.addFresh(names, uids)
+	return nil
+}
+
+// refreshLocked reads the list again after it was locked, so that we append to what is there.
+// again reports that everything was read anew.
+func (f *folder) refreshLocked(ctx context.Context) (again bool, err error) {
+	if f.state.list.unchanged(f.base.Lstat(listName)) {
+		return false, nil
+	}
+	before := f.state.loads
+	err = f.reread(ctx)
+	return f.state.loads != before, err
+}
+
+// commitList adds lines to the list, durably, or writes it anew when it is torn or mostly lines of
+// expunged messages.
+func (f *folder) commitList(entries []listEntry) error {
+	s := &f.state
+	l := &s.list
+	if len(entries) == 0 {
+		return nil
+	}
+	if !l.torn && l.lines <= 2*len(s.t.recs)+listSlack && l.next <= max(l.last+1, entries[0].uid) {
+		return f.appendList(l, entries)
+	}
+	t := table{recs: slices.Clone(s.t.recs), names: s.t.names[:len(s.t.names):len(s.t.names)]}
+	for _, e := range entries {
+		t.add(t.newRec(e.uid, e.base, infoNone, nil))
+	}
+	for base, uid := range s.listed {
+		if _, there := t.find(uid); !there {
+			t.add(t.newRec(uid, base, infoNone, nil))
+		}
+	}
+	return f.writeList(l, &t)
+}
+
+// addFresh puts files with their UIDs into the table.
+func (f *folder) addFresh(names []string, uids []uint32) {
+	s := &f.state
+	s.counts = nil
+	modSeq := s.modSeq
+	if s.loaded {
+		modSeq = f.nextModSeq()
+	}
+	for i, name := range names {
+		if uids[i] == 0 {
+			continue
+		}
+		base, info := splitInfo(name)
+		delete(s.listed, base)
+		r := s.t.newRec(uids[i], base, info, nil)
+		r.modSeq = modSeq
+		s.keywords.cover(r.flags)
+		s.t.add(r)
+	}
+	if s.loaded {
+		f.changed()
+	}
+}
+
+// fill looks at the files whose date is not known yet: its date, and its size where the name has
+// none that fits.
+func (f *folder) fill(want func(r *rec) bool) error {
+	t := &f.state.t
+	for i := range t.recs {
+		r := &t.recs[i]
+		if r.getDate() != noDate || !want(r) {
+			continue
+		}
+		info, err := f.cur.Lstat(t.file(r))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // renamed or gone: the next refresh tells
+		}
+		if err != nil {
+			return err
+		}
+		r.setDate(info.ModTime.Unix())
+		if r.getSize() < 0 {
+			_, size := formOf(string(t.base(r)), info.Size)
+			r.setSize(size)
+			f.state.counts = nil
+		}
+	}
+	return nil
+}
+
+// mailboxState returns the folder's State. f.lock is held.
+func (f *folder) mailboxState() mailbox.State {
+	s := &f.state
+	c := s.count()
+	return mailbox.State{
+		UIDValidity:  s.list.validity,
+		UIDNext:      mailbox.UID(s.uidNext),
+		ModSeq:       mailbox.ModSeq(s.modSeq),
+		Horizon:      mailbox.ModSeq(s.horizon),
+		Messages:     len(s.t.recs),
+		Unseen:       c.unseen,
+		Deleted:      c.deleted,
+		Size:         c.size,
+		Keywords:     s.keywords.names,
+		KeywordLimit: keywordLimit,
+		ID:           s.list.id,
+	}
+}

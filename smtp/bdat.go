@@ -1,0 +1,233 @@
+package smtp
+
+import (
+	"errors"
+	"io"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/goniec-mail/goniec"
+	"github.com/goniec-mail/goniec/internal/crlf"
+)
+
+// bdat is the first BDAT size [LAST] of a message (RFC 3030 §2). It calls Session.Data, whose reads run the commands between the
+// further chunks (chunkSource.more): no goroutine, no buffer. A refused chunk is read all the same, so that its octets never
+// run as commands.
+func (c *conn) bdat(arg string) (reply, error) {
+	n, final, ok := c.parseChunk(arg)
+	if !ok {
+		return "", nil
+	}
+	err := c.mayTransfer()
+	if c.state != inRcpt {
+		err = c.fault(503, goniec.EnhancedCode{5, 5, 1}, "send MAIL and RCPT first")
+	}
+	if err != nil {
+		if c.discard(n) != nil {
+			return "", nil
+		}
+		return "", err
+	}
+	src := &c.body.chunks
+	src.start(c, n, final)
+	c.state = inChunks
+	c.transfer(src)
+	return "", nil
+}
+
+// parseChunk parses BDAT's argument. What can not be a size leaves us out of step, for nobody knows where the chunk ends: the
+// connection ends. A size with something wrong behind it is skipped. In both cases the reply is given here.
+func (c *conn) parseChunk(arg string) (n int64, final, ok bool) {
+	size, rest, _ := strings.Cut(arg, " ")
+	u, err := strconv.ParseUint(size, 10, 63)
+	if err != nil || !isDigit(size[0]) {
+		c.refuse(c.fault(501, goniec.EnhancedCode{5, 5, 4}, "syntax: BDAT size [LAST]"))
+		c.closing = true
+		return 0, false, false
+	}
+	n = int64(u)
+	rest = strings.TrimSpace(rest)
+	final = strings.EqualFold(rest, "LAST")
+	if rest != "" && !final {
+		if c.discard(n) == nil {
+			c.refuse(c.fault(501, goniec.EnhancedCode{5, 5, 4}, "syntax: BDAT size [LAST]"))
+		}
+		return 0, false, false
+	}
+	return n, final, true
+}
+
+// discard reads a chunk that nobody wants. On an error the connection ends.
+func (c *conn) discard(n int64) error {
+	err := error(crlf.ErrDrainLimit)
+	if n <= c.drainLimit() {
+		if err = c.w.Flush(); err == nil {
+			c.startDataStage()
+			_, err = c.r.Discard(n)
+		}
+	}
+	if err != nil {
+		c.hangUp(err)
+	}
+	return err
+}
+
+// errChunksEnded says that a message ended without its last chunk, by RSET and the like.
+var errChunksEnded = errors.New("the client gave the message up between chunks")
+
+// chunkSource is a message sent by BDAT: its chunks, one behind the other, as one text.
+type chunkSource struct {
+	c      *conn
+	raw    crlf.RawReader  // of the chunk
+	text   crlf.TextReader // of all chunks, by way of chunkReader
+	binary bool            // BINARYMIME: bare CR and LF are content
+	final  bool            // raw is the last chunk
+	chunk  int64           // its size
+	total  int64           // of all chunks so far
+	failed error           // why the message is lost; final
+}
+
+// start makes s the message that begins with a chunk of n octets.
+func (s *chunkSource) start(c *conn, n int64, final bool) {
+	*s = chunkSource{c: c, binary: c.env.Body == goniec.BodyBinaryMIME}
+	s.text.Reset(chunkReader{s}, c.textOptions())
+	s.next(n, final)
+}
+
+// next goes over to a chunk of n octets.
+func (s *chunkSource) next(n int64, final bool) {
+	s.raw.Reset(&s.c.r, n)
+	s.final, s.chunk = final, n
+	if limit := s.c.set.MaxMessageBytes; limit >= 0 && n > limit-s.total {
+		s.failed = crlf.ErrTooLarge
+		return
+	}
+	s.total += n
+}
+
+func (s *chunkSource) begin() error {
+	s.c.startDataStage()
+	return s.c.w.Flush() // the replies of what stood before the chunk
+}
+
+func (s *chunkSource) unasked() bool { return true }
+
+// Read implements io.Reader.
+func (s *chunkSource) Read(p []byte) (int, error) {
+	if s.binary {
+		return chunkReader{s}.Read(p)
+	}
+	return s.text.Read(p)
+}
+
+// bulk are buffers for WriteTo.
+var bulk = sync.Pool{New: func() any { return new([64 << 10]byte) }}
+
+// WriteTo implements io.WriterTo.
+func (s *chunkSource) WriteTo(w io.Writer) (written int64, err error) {
+	buf := bulk.Get().(*[64 << 10]byte)
+	defer bulk.Put(buf)
+	for {
+		n, err := s.Read(buf[:])
+		if n > 0 {
+			m, werr := w.Write(buf[:n])
+			written += int64(m)
+			if werr != nil {
+				return written, werr
+			}
+		}
+		if err == io.EOF {
+			return written, nil
+		}
+		if err != nil {
+			return written, err
+		}
+	}
+}
+
+// chunkReader reads the octets of all chunks.
+type chunkReader struct{ s *chunkSource }
+
+func (x chunkReader) Read(p []byte) (int, error) {
+	s := x.s
+	for s.failed == nil && s.raw.Left() == 0 {
+		if s.final {
+			return 0, io.EOF
+		}
+		s.more()
+	}
+	if s.failed != nil {
+		return 0, s.failed
+	}
+	n, err := s.raw.Read(p)
+	if err != nil {
+		s.failed = err
+	}
+	return n, err
+}
+
+// more answers a chunk and waits for the next. Until then the client may do little else (see the command table); what ends the
+// transaction is run after Data has heard of it.
+func (s *chunkSource) more() {
+	c := s.c
+	c.say("250 2.0.0 " + strconv.FormatInt(s.chunk, 10) + " octets taken\r\n")
+	for {
+		line, err := c.readCommand(maxLine - 2)
+		if err != nil {
+			c.badLine(err)
+		}
+		if err == nil && s.command(line) {
+			return
+		}
+		if c.closing {
+			s.failed = errHungUp
+			return
+		}
+	}
+}
+
+// command takes a line between chunks and reports whether the waiting is over.
+func (s *chunkSource) command(line []byte) bool {
+	c := s.c
+	var buf [maxVerb]byte
+	verb, arg, _ := cutVerb(line, &buf)
+	switch string(verb) {
+	case "BDAT":
+		n, final, ok := c.parseChunk(string(arg))
+		if ok {
+			s.next(n, final)
+			s.failed = firstError(s.failed, s.begin())
+		}
+		return ok
+	case "RSET", "QUIT":
+		c.again, s.failed = string(line), errChunksEnded
+		return true
+	}
+	c.execute(line)
+	return false
+}
+
+func firstError(a, b error) error {
+	if a != nil {
+		return a
+	}
+	return b
+}
+
+// drain reads the rest of the message that Data took without reading it all; of one that it refused the rest of the chunk:
+// further chunks are refused one by one, the transaction being over.
+func (s *chunkSource) drain(taken bool) error {
+	if taken {
+		_, err := s.WriteTo(io.Discard)
+		return err
+	}
+	if left := s.raw.Left(); left > s.c.drainLimit() {
+		return crlf.ErrDrainLimit
+	}
+	return s.raw.Discard()
+}
+
+func (s *chunkSource) fault() error { return nil } // Read has told it
+
+func (s *chunkSource) size() int64 { return s.total }

@@ -1,0 +1,48 @@
+// Package smtp receives and sends mail by SMTP (RFC 5321) and its extensions. This page is about the server.
+//
+// # A receiver
+//
+//	srv := &smtp.Server{Addr: ":2525", Handler: smtp.DeliverTo(deliverer, "example.org")}
+//	err := srv.ListenAndServe()
+//
+// A Server speaks the protocol and keeps its limits; a Handler makes a Session for each client, which judges and takes mail stage by
+// stage: Mail, Rcpt, Data. DeliverTo is the Handler for a goniec.Deliverer; Middleware wraps Handlers with policies. What a Session
+// does not implement beyond the five core methods has a fall-back, and a wrapper does not hide what it wraps (see As).
+//
+// The Server adds a Received field to each message, so that every Deliverer gets it, and acknowledges a message only where Data
+// returned nil.
+//
+// # Strictness
+//
+// Only CRLF ends a line, only CRLF.CRLF ends a message; a bare CR or LF in a message is refused (550 5.6.0) after its true end.
+// What follows a command that must be the last of its group (EHLO, DATA, STARTTLS, AUTH, QUIT) ends the connection. After STARTTLS
+// everything is forgotten, the Session too.
+//
+// # Replies
+//
+// An error that a Session returns is the reply. One that is no *goniec.Status is temporary: 451 4.3.0 with an id that is in the log
+// beside the error's text, which never leaves. A panic is contained and counts as such an error. One reply must speak for all recipients
+// of a message: if all failed it is the mildest failure; if some did, it is 250 where Server.Bounce took those, and else 451, so that
+// nothing is lost though some get the message twice.
+//
+// # Sources
+//
+//	RFC 5321   SMTP                        RFC 1870   SIZE
+//	RFC 2920   PIPELINING                  RFC 6152   8BITMIME
+//	RFC 2034   ENHANCEDSTATUSCODES         RFC 3463   enhanced codes
+//	RFC 3207   STARTTLS                    RFC 8314   implicit TLS
+//	RFC 4954   AUTH                        RFC 6531   SMTPUTF8
+//	RFC 3030   CHUNKING, BINARYMIME        RFC 3461   DSN
+//	RFC 9422   LIMITS                      RFC 3848   protocol names in Received
+//	RFC 8689   REQUIRETLS                  RFC 2852   DELIVERBY
+//	RFC 4865   FUTURERELEASE               RFC 6710   MT-PRIORITY
+//	RFC 7293   RRVS
+//
+// The extensions from BINARYMIME, DSN and REQUIRETLS on make promises that only what stands behind the server can keep: they are offered when
+// the Session or the Deliverer says so (see Extender).
+//
+// # Limits
+//
+// Each is a field of Server with a safe default; zero means the default, negative no limit. Fixed are: 4096 octets for a command line
+// (12,288 in AUTH), 32 parameters, the lengths of RFC 5321 §4.5.3.1 for addresses and names.
+package smtp
