@@ -38,7 +38,7 @@ func corpusMessages(t testing.TB) (root string, names []string) {
 				names = append(names, rel)
 			}
 		default:
-			if strings.HasPrefix(rel, "zbateson-emails/emails/") {
+			if strings.HasPrefix(rel, "zbateson-emails/emails/") && filepath.Ext(name) != ".md" {
 				names = append(names, rel)
 			}
 		}
