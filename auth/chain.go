@@ -36,6 +36,14 @@ func (c chain) Authorize(ctx context.Context, id Identity, at *Attempt) (Identit
 	return Identity{}, refuse("%q may not act as %q", id.User, at.AuthzID)
 }
 
+// Version moves when that of one of them does: none ever goes back.
+func (c chain) Version() (sum uint64) {
+	for _, a := range c {
+		sum += versionOf(a)
+	}
+	return sum
+}
+
 func (c chain) Answers(mechanism string) bool { return c.first(mechanism) != nil }
 
 func (c chain) first(mechanism string) Authenticator {

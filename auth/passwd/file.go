@@ -110,6 +110,9 @@ func (f *File) Load() error { return f.ready().Load() }
 // and one that counts the rest.
 func (f *File) Errors() []error { return f.ready().Errors() }
 
+// Version returns a number that is another one whenever the file has changed (see auth/cache).
+func (f *File) Version() uint64 { return f.ready().Version() }
+
 // Len returns the number of users.
 func (f *File) Len() int { return f.ready().Len() }
 
