@@ -253,7 +253,12 @@ func (f *File) Authenticate(ctx context.Context, at *auth.Attempt) (auth.Identit
 	return identity(&u.entry), nil
 }
 
-func refuse(cause error) error { return fmt.Errorf("%w: %w", auth.ErrCredentials, cause) }
+func refuse(cause error) error {
+	if errors.Is(cause, auth.ErrCredentials) {
+		return cause
+	}
+	return fmt.Errorf("%w: %w", auth.ErrCredentials, cause)
+}
 
 // upgrade replaces an outdated hash while the password is known.
 func (f *File) upgrade(ctx context.Context, e passwdfile.Entry, password auth.Secret) {
