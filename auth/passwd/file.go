@@ -366,21 +366,23 @@ func (f *File) Answers(mechanism string) bool {
 	if slices.ContainsFunc(f.Offer, func(m string) bool { return strings.EqualFold(m, mechanism) }) {
 		return true
 	}
+	switch mechanism = strings.TrimSuffix(strings.ToUpper(mechanism), "-PLUS"); mechanism {
+	case "SCRAM-SHA-1", "SCRAM-SHA-256", "CRAM-MD5", "APOP":
+	case "SCRAM-SHA-512", "OAUTHBEARER", "XOAUTH2", "EXTERNAL":
+		return false
+	default: // also while the file can not be read: the answer is then 454, and not a missing mechanism
+		return true
+	}
 	count, err := f.ready().Count()
 	if err != nil {
 		return false
 	}
 	able := count[kindPlain]
-	switch strings.TrimSuffix(strings.ToUpper(mechanism), "-PLUS") {
+	switch mechanism {
 	case "SCRAM-SHA-1":
 		able += count[kindSCRAM1]
 	case "SCRAM-SHA-256":
 		able += count[kindSCRAM256]
-	case "CRAM-MD5", "APOP":
-	case "SCRAM-SHA-512", "OAUTHBEARER", "XOAUTH2", "EXTERNAL":
-		return false
-	default:
-		return true
 	}
 	return able > 0 && able == f.Len()-count[kindNone]
 }

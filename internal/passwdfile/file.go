@@ -48,10 +48,10 @@ type File struct {
 
 	current  atomic.Pointer[version]
 	loads    atomic.Uint64 // how often current has changed
-	nextLook atomic.Int64 // Unix nanoseconds
-	mu       sync.Mutex   // held while loading
-	failing  time.Time    // since when looking has failed; under mu
-	editMu   sync.Mutex   // held by Edit
+	nextLook atomic.Int64  // Unix nanoseconds
+	mu       sync.Mutex    // held while loading
+	failing  time.Time     // since when looking has failed; under mu
+	editMu   sync.Mutex    // held by Edit
 }
 
 // version is what look-ups use: a table, or the error that stands for one.
