@@ -63,6 +63,9 @@ func TestParseAddresses(t *testing.T) {
 		}
 		require.Equal(t, test.want, got, "%q", test.in)
 		require.Equal(t, test.ok, err == nil, "%q: %v", test.in, err)
+		if err != nil {
+			require.Regexp(t, `^mime: address: .+ at octet \d+$`, err.Error())
+		}
 	}
 }
 
