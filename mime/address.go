@@ -479,8 +479,8 @@ func isLiteral(s string) bool {
 	return len(s) > 2 && s[len(s)-1] == ']' && !strings.ContainsAny(s[1:len(s)-1], "[]\\ \t") && utf8.ValidString(s)
 }
 
-// FormatAddresses writes a list for a header field: names beyond ASCII as encoded words, others quoted where they must be. The
-// error is a *ValueError for a control character or a missing or malformed domain; nothing can be injected.
+// FormatAddresses writes a list for a header field: names beyond ASCII as encoded words, others quoted where they must be. Addresses
+// beyond ASCII stay UTF-8 (RFC 6532), and such a message needs SMTPUTF8. The error is a *ValueError for a control character or a missing or malformed domain; nothing can be injected.
 func FormatAddresses(as Addresses) (string, error) {
 	var b strings.Builder
 	sep := ""

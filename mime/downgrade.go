@@ -34,7 +34,9 @@ func Downgrade(c Content, to string) (io.Reader, error) {
 		return nil, err
 	}
 	if class == "7bit" || class == to {
-		return io.NewSectionReader(c, 0, c.Size()), nil
+		d := downgrader{c: c}
+		d.verbatim(c.Size())
+		return &segmentReader{segments: d.out}, nil
 	}
 	s, err := Parse(c, Options{MaxParts: maxDowngradeParts})
 	switch {

@@ -85,6 +85,7 @@ var hostile = []struct {
 	{"P04 spaced words", func(n int) string { return repeat("a ", n) + "@b" }, parseValues},
 	{"P04 routes", func(n int) string { return repeat("<@a:", n) }, parseValues},
 	{"P04 commas", func(n int) string { return repeat(",", n) }, parseValues},
+	{"header fields decoded", func(n int) string { return repeat("Subject: =?utf-8?q?=C3=BC?= and =?koi8-r?b?wQ==?=\r\n", n) }, decodeFields},
 	{"markup", func(n int) string { return "Content-Type: text/html\r\n\r\n" + repeat("<style><!--</", n) }, readAll},
 	{"entities", func(n int) string { return "Content-Type: text/html\r\n\r\n" + repeat("&amp", n) }, readAll},
 }
@@ -110,6 +111,12 @@ func readAll(t testing.TB, msg string) {
 	require.NoError(t, err)
 	_, err = s.AppendBinary(nil)
 	require.NoError(t, err)
+}
+
+func decodeFields(_ testing.TB, s string) {
+	for _, f := range ParseHeader([]byte(s)).All() {
+		f.Text()
+	}
 }
 
 func decodeText(_ testing.TB, s string) { DecodeText(s) }
