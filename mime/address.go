@@ -199,12 +199,19 @@ func (p *addressParser) groupStart(w *words) {
 	p.out = append(p.out, Address{Kind: GroupStart, Name: w.text()})
 }
 
+// maxMissingComma is how far ahead the next address is looked for where a comma is missing: a display name.
+const maxMissingComma = 200
+
 // mailbox ends an entry with a.
 func (p *addressParser) mailbox(a Address) {
 	p.out = append(p.out, a)
 	p.skipCFWS()
 	if !p.done() && p.peek() != ',' && p.peek() != ';' {
 		p.fail("text after an address")
+		next := p.s[p.i:min(len(p.s), p.i+maxMissingComma)]
+		if i := strings.IndexAny(next, ",;<"); i >= 0 && next[i] == '<' {
+			return // another address, whose comma is missing
+		}
 		p.skipJunk()
 	}
 	p.separator()
@@ -419,9 +426,12 @@ func isDotAtom(s string) bool {
 func (a Address) Text() string { return DecodeText(a.Name) }
 
 // Addr returns local@domain with the local part quoted where it must be. It is the only form in which an address may go back
-// into a protocol or a header (P01). An entry without a domain gives its local part alone.
+// into a protocol or a header (P01). An entry without a domain gives its local part alone, one without both "".
 func (a Address) Addr() string {
 	local := a.Local
+	if local == "" && a.Domain == "" {
+		return ""
+	}
 	if !isDotAtom(local) {
 		local = quote(local)
 	}

@@ -80,6 +80,8 @@ var hostile = []struct {
 	{"P04 backslashes", func(n int) string { return "(" + repeat("\\", n) }, parseValues},
 	{"P04 quotes", func(n int) string { return repeat("\"\\", n) }, parseValues},
 	{"P04 brackets", func(n int) string { return repeat("<", n) }, parseValues},
+	{"P04 missing commas", func(n int) string { return repeat("a <b@c> ", n) }, parseValues},
+	{"P04 at signs and a bracket", func(n int) string { return repeat("@", n) + "<" }, parseValues},
 	{"P04 groups", func(n int) string { return repeat("g:", n) + repeat(";", n) }, parseValues},
 	{"P04 spaced domain", func(n int) string { return "a@" + repeat("b . ", n) }, parseValues},
 	{"P04 spaced words", func(n int) string { return repeat("a ", n) + "@b" }, parseValues},
