@@ -80,6 +80,9 @@ func ParseAddresses(v string) (Addresses, error) {
 		p.fail("group without its semicolon")
 		p.out = append(p.out, Address{Kind: GroupEnd})
 	}
+	if len(p.out) == 0 {
+		p.out = nil // as it is without commas
+	}
 	if p.err != nil {
 		return p.out, p.err
 	}
