@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"strings"
 
 	"github.com/goniec-mail/goniec"
 	"github.com/goniec-mail/goniec/mime"
@@ -110,7 +111,7 @@ func (q *query) scan(c goniec.Content) error {
 			return nil
 		}
 		if part.Kind == mime.Leaf && (part.Type.Is("text") || part.Type.Is("message")) {
-			if done, err := q.scanText(r.Text()); done || err != nil {
+			if done, err := q.scanText(textOf(r, part)); done || err != nil {
 				return err
 			}
 		}
@@ -125,7 +126,7 @@ func (q *query) scanFields(h *mime.Header, top bool) (news bool) {
 	for _, f := range h.All() {
 		raw := f.Raw()
 		if plainField(raw) {
-			s.window = appendUpperString(s.window, raw)
+			s.window, _ = appendUpper(s.window, raw)
 		} else {
 			s.window, _ = s.fold.fold(s.window, []byte(f.Name()+": "+f.Text()), true)
 			s.window = append(s.window, '\n')
@@ -152,11 +153,14 @@ func plainField(raw string) bool {
 	return true
 }
 
-func appendUpperString(dst []byte, s string) []byte {
-	n := len(dst)
-	dst = append(dst, s...)
-	upper(dst[n:])
-	return dst
+// textOf returns the text of a part. What is, or is taken for, UTF-8 needs no conversion: fold sees to
+// octets that are none.
+func textOf(r *mime.Reader, part *mime.Part) io.Reader {
+	switch strings.ToLower(part.Type.Charset()) {
+	case "", "us-ascii", "ascii", "utf-8", "utf8":
+		return r.Decoded()
+	}
+	return r.Text()
 }
 
 // scanText looks through a text in pieces. done: the criteria are decided.
