@@ -83,15 +83,24 @@ func (q *query) message(msg Message) (bool, error) {
 }
 
 func (q *query) readHeader(c goniec.Content) (err error) {
-	q.header, err = mime.ReadHeader(goniec.NewReader(c), mime.Options{})
-	var w *mime.Warning
-	if errors.As(err, &w) && q.header == nil {
-		q.header, err = &mime.Header{}, nil // beyond all limits: no field of it is known
-	}
-	if errors.As(err, &w) {
-		err = nil
-	}
+	q.header, err = readHeader(c)
 	return err
+}
+
+// readHeader reads a message's header, as far as mime's limits go.
+func readHeader(c goniec.Content) (*mime.Header, error) {
+	h, err := mime.ReadHeader(goniec.NewReader(c), mime.Options{})
+	var w *mime.Warning
+	if !errors.As(err, &w) {
+		return h, err
+	}
+	// Beyond the limits: a Reader gives the fields that are within them.
+	r := mime.NewReader(goniec.NewReader(c), mime.Options{})
+	defer r.Close()
+	if _, err = r.Next(); err != nil {
+		return nil, err
+	}
+	return r.Header(), nil
 }
 
 // scan goes through the parts of a message until the criteria are decided.
