@@ -65,7 +65,7 @@ func (c *conn) greeting(name string, extended bool) error {
 	if err := validHelo(name); err != nil {
 		return c.fault(501, goniec.EnhancedCode{5, 5, 4}, err.Error())
 	}
-	c.abandon(ErrReset)
+	c.abandonAndLog(ErrReset)
 	if err := c.ask(func(ctx context.Context) error { return CheckHelo(ctx, c.session, name) }); err != nil {
 		return err
 	}
