@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/goniec-mail/goniec"
@@ -31,6 +32,7 @@ type conn struct {
 	session Session
 	state   state
 	offered extension // by the last EHLO
+	bounds  bounds    // of what was offered
 
 	forward *attributes     // of XFORWARD, for the next transaction
 	env     goniec.Envelope // of the transaction; used again and again
@@ -315,6 +317,9 @@ func (c *conn) statusOf(err error) *goniec.Status {
 	}
 	c.log.Error("unclassified error", keyID, id, keyErr, err)
 	t := *s
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EFBIG) {
+		t.Code, t.Enhanced = 452, goniec.EnhancedCode{4, 3, 1} // RFC 3463 §3.4: mail system full
+	}
 	t.Text = "temporary failure, try again later (id " + id + ")"
 	return &t
 }
