@@ -158,6 +158,11 @@ func (p *parser) contentFields(part *Part, get func(fieldID) string, digest bool
 		p.params.reset(v)
 		part.Type = p.params.contentType()
 		p.warnParams(part, n)
+		if part.Type.Type == "text" {
+			if _, known := findCharset(part.Type.Charset()); !known {
+				p.warn(WarnCharset, part.HeaderStart, n)
+			}
+		}
 	}
 	if v := get(fieldDisposition); v != "" {
 		p.params.reset(v)
