@@ -46,7 +46,7 @@ func (t *transaction) run(ctx context.Context) error {
 		return t.abandon()
 	}
 	switch {
-	case t.sent: // in one flight
+	case t.decided[t.accepted[0]]: // the message left in the same flight, or DATA was refused in it
 		return nil
 	case t.byBDAT():
 		return t.sendChunk(ctx)
