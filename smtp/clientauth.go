@@ -22,7 +22,11 @@ func (c *Client) authenticate(ctx context.Context) error {
 		return nil
 	}
 	if !c.offered.has(extAuth) {
-		return c.failed(StageAuth, errors.New("server does not offer AUTH"))
+		hint := ""
+		if c.tls == nil {
+			hint = ", perhaps because the connection is not encrypted"
+		}
+		return c.failed(StageAuth, fmt.Errorf("%w: server does not offer AUTH%s", auth.ErrNoMechanism, hint))
 	}
 	offered := strings.Fields(c.param(extAuth) + " " + c.authOld)
 	m, conn, err := auth.Choose(offered, c.authConn(), c.mechs)
