@@ -130,7 +130,7 @@ func (c *Client) begin(ctx context.Context) error {
 	if c.hello, err = c.d.hostname(c.conn.LocalAddr()); err != nil {
 		return err
 	}
-	if c.d.ImplicitTLS || c.host.Port == 465 && !strings.HasPrefix(c.host.Name, unixPrefix) {
+	if c.host.TLS != goniec.TLSNone && c.d.implicit(c.host) {
 		if err := c.handshake(ctx); err != nil {
 			return err
 		}
@@ -330,6 +330,9 @@ func (c *Client) exchange(ctx context.Context, limit time.Duration, shown string
 func (c *Client) quiet() error {
 	if c.r.Buffered() == 0 {
 		return nil
+	}
+	if err := c.conn.SetReadDeadline(deadline(c.limits.Command)); err != nil {
+		return err
 	}
 	s, err := readReply(&c.r)
 	if err != nil {

@@ -36,7 +36,7 @@ type Dialer struct {
 	// TLSConfig is the base of every TLS configuration: client certificates (Certificates), RootCAs, MinVersion. Its
 	// InsecureSkipVerify is not used: a host's TLSLevel says what is checked. Nil means TLS 1.2 and up with the system's roots.
 	TLSConfig *tls.Config
-	// ImplicitTLS begins TLS with the first octet (RFC 8314 §3). It is implied by port 465.
+	// ImplicitTLS begins TLS with the first octet (RFC 8314 §3), unless a host's level is none. It is implied by port 465.
 	ImplicitTLS bool
 
 	// Auth are the mechanisms that may be used, with the credentials inside. The strongest that the server offers is taken; if it
@@ -192,7 +192,15 @@ func (d *Dialer) settle(dialect *Dialect, host goniec.RouteHost, mechs []auth.Cl
 	if len(mechs) > 0 && !d.AllowInsecureAuth && host.TLS == goniec.TLSOpportunistic {
 		host.TLS = goniec.TLSVerified
 	}
+	if host.TLS == goniec.TLSOpportunistic && d.implicit(host) {
+		host.TLS = goniec.TLSRequired // such a port has no clear text to fall back to
+	}
 	return host
+}
+
+// implicit reports whether TLS begins with the first octet.
+func (d *Dialer) implicit(host goniec.RouteHost) bool {
+	return d.ImplicitTLS || host.Port == 465 && !strings.HasPrefix(host.Name, unixPrefix)
 }
 
 // port is the default port.

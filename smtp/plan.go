@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/goniec-mail/goniec"
 )
@@ -17,7 +16,6 @@ func (t *transaction) plan(ctx context.Context) error {
 		return goniec.NewStatus(501, goniec.EnhancedCode{5, 5, 4}, "envelope is not valid").WithCause(err)
 	}
 	t.mail = *t.env
-	t.mail.Received = time.Time{}
 	for _, step := range [...]func(context.Context) error{t.planText, t.planUTF8, t.planPromises, t.planSize} {
 		if err := step(ctx); err != nil {
 			return err

@@ -252,20 +252,23 @@ func (p *Pool) put(dest *destination, c *Client) {
 	}
 	limit := orDefault(p.MaxMessages, defaultPoolMessages)
 	worn := limit > 0 && c.sent >= limit
-	if c.err != nil {
-		_ = c.Close()
-		return
+	if c.err != nil || worn || idle < 0 || !p.park(dest, c, idle) {
+		_ = c.Quit(context.Background()) // limited by Timeouts.Quit
 	}
+}
+
+// park makes a connection wait; false if the Pool is closed.
+func (p *Pool) park(dest *destination, c *Client, idle time.Duration) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed || worn || idle < 0 {
-		p.work.Go(func() { _ = c.Quit(context.Background()) }) // limited by Timeouts.Quit
-		return
+	if p.closed {
+		return false
 	}
 	ic := &idleConn{c: c, done: make(chan struct{})}
 	_ = c.conn.SetReadDeadline(time.Now().Add(idle)) // before anybody can wake it
 	dest.idle = append(dest.idle, ic)
 	p.work.Go(func() { p.wait(dest, ic) })
+	return true
 }
 
 // wait watches an idle connection: it ends when its time is over, when the server hangs up or speaks, or when it is taken.
