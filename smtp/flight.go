@@ -266,7 +266,11 @@ func (t *transaction) sendDotted(ctx context.Context) error {
 	}
 	src := &textSource{ctx: ctx, r: t.p.reader()}
 	w := crlf.NewDotWriter(&t.c.w, bare)
-	_, err := w.ReadFrom(src)
+	n, err := w.ReadFrom(src)
+	if size := t.p.size(); err == nil && size >= 0 && n != size {
+		src.err = io.ErrUnexpectedEOF
+		err = src.err
+	}
 	if err == nil {
 		err = w.Close()
 	}
