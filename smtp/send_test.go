@@ -1,6 +1,7 @@
 package smtp_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -55,13 +56,14 @@ func (w *wireTap) serve(t testing.TB) goniec.RouteHost {
 	return hostAt(l.Addr(), goniec.TLSNone)
 }
 
-// talk is a session: it reads a line at a time, octet by octet, so that nothing is understood wrongly by cleverness.
+// talk is a session: it looks at each octet, so that nothing is understood wrongly by cleverness.
 func (w *wireTap) talk(c net.Conn) {
+	r := bufio.NewReader(c)
 	say := func(s string) { _, _ = io.WriteString(c, s+"\r\n") }
 	say("220 tap")
 	text := false
 	for {
-		line, err := w.line(c)
+		line, err := w.line(r)
 		verb, arg, _ := strings.Cut(line, " ")
 		switch {
 		case err != nil:
@@ -80,7 +82,7 @@ func (w *wireTap) talk(c net.Conn) {
 			var n int64
 			_, _ = fmt.Sscanf(arg, "%d LAST", &n)
 			w.mu.Lock()
-			_, _ = io.CopyN(&w.got, c, n)
+			_, _ = io.CopyN(&w.got, r, n)
 			w.mu.Unlock()
 			say("250 ok")
 		default:
@@ -90,17 +92,19 @@ func (w *wireTap) talk(c net.Conn) {
 }
 
 // line reads up to CRLF.
-func (w *wireTap) line(c net.Conn) (string, error) {
+func (w *wireTap) line(r *bufio.Reader) (string, error) {
 	var b []byte
-	one := make([]byte, 1)
+	defer func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.got.Write(b)
+	}()
 	for !bytes.HasSuffix(b, []byte("\r\n")) {
-		if _, err := io.ReadFull(c, one); err != nil {
+		c, err := r.ReadByte()
+		if err != nil {
 			return "", err
 		}
-		b = append(b, one[0])
-		w.mu.Lock()
-		w.got.Write(one)
-		w.mu.Unlock()
+		b = append(b, c)
 	}
 	return string(b), nil
 }
