@@ -19,8 +19,10 @@ func (c *conn) bdat(arg string) (reply, error) {
 	if !ok {
 		return "", nil
 	}
-	err := c.mayTransfer()
-	if c.state != inRcpt {
+	var err error
+	if c.state == inRcpt {
+		err = c.mayTransfer()
+	} else {
 		err = c.fault(503, goniec.EnhancedCode{5, 5, 1}, "send MAIL and RCPT first")
 	}
 	if err != nil {
@@ -180,6 +182,7 @@ func (s *chunkSource) more() {
 		if err == nil && s.command(line) {
 			return
 		}
+		c.limitErrors()
 		if c.closing {
 			s.failed = errHungUp
 			return

@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/goniec-mail/goniec"
@@ -30,6 +32,7 @@ type conn struct {
 	session Session
 	state   state
 	offered extension // by the last EHLO
+	bounds  bounds    // of what was offered
 
 	forward *attributes     // of XFORWARD, for the next transaction
 	env     goniec.Envelope // of the transaction; used again and again
@@ -56,16 +59,21 @@ func (set *settings) handle(ctx context.Context, nc *netserver.Conn) {
 	c := &conn{}
 	c.w = crlf.NewWriter(c.traced(set, nc))
 	c.Conn = Conn{set: set, nc: nc, remote: nc.Remote(), local: nc.Local(), tls: nc.TLS()}
-	c.log = set.log
-	if c.remote.IsValid() {
-		c.log = c.log.With(keyRemote, c.remote.String())
-	}
+	c.log = c.ownLog()
 	c.ctx, c.cancel = context.WithCancelCause(ctx)
 	c.r.Reset(nc)
 	c.state = fresh
 	defer c.end()
 	for c.welcome(); !c.closing; c.step() {
 	}
+}
+
+// ownLog is the server's log with the client's address.
+func (c *conn) ownLog() *slog.Logger {
+	if c.remote.IsValid() {
+		return c.set.log.With(keyRemote, c.remote.String())
+	}
+	return c.set.log
 }
 
 // welcome waits for the time of the banner.
@@ -108,7 +116,7 @@ func (c *conn) end() {
 	if c.cause == nil && !c.quit {
 		c.cause = errHungUp
 	}
-	c.abandon(c.cause)
+	c.abandonAndLog(c.cause)
 	c.closeSession(c.cause)
 	c.cancel(nil)
 	c.r.Release()
@@ -125,11 +133,9 @@ func (c *conn) greet() {
 	}
 	c.say("220 ")
 	c.say(c.set.name)
-	if c.set.dialect.Basic == "" {
-		c.say(" LMTP ready\r\n")
-	} else {
-		c.say(" ESMTP ready\r\n")
-	}
+	c.say(" ")
+	c.say(c.set.dialect.With)
+	c.say(" ready\r\n")
 }
 
 // newSession asks the Handler.
@@ -170,14 +176,15 @@ func (c *conn) step() {
 	line, err := c.readCommand(c.maxLine())
 	if err != nil {
 		c.badLine(err)
-		return
+	} else {
+		c.execute(line)
 	}
-	c.execute(line)
 	for c.again != "" && !c.closing {
 		again := c.again
 		c.again = ""
 		c.execute([]byte(again))
 	}
+	c.limitErrors()
 }
 
 // maxLine is the limit of the next line, without its CRLF. Where AUTH is possible it may carry an initial response (RFC 4954
@@ -275,9 +282,13 @@ func (c *conn) refuse(err error) {
 	if s.Code == 421 { // RFC 5321 §3.8: the reply that announces the end
 		c.closing, c.parted = true, true
 	}
+}
+
+// limitErrors ends the connection of a client that makes one error after the other.
+func (c *conn) limitErrors() {
 	if over(c.errors, c.relaxed(c.set.MaxErrors, stressErrors)) && !c.closing {
 		c.say("421 4.7.0 too many errors\r\n")
-		c.closing = true
+		c.closing, c.parted = true, true
 	}
 }
 
@@ -306,6 +317,9 @@ func (c *conn) statusOf(err error) *goniec.Status {
 	}
 	c.log.Error("unclassified error", keyID, id, keyErr, err)
 	t := *s
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EFBIG) {
+		t.Code, t.Enhanced = 452, goniec.EnhancedCode{4, 3, 1} // RFC 3463 §3.4: mail system full
+	}
 	t.Text = "temporary failure, try again later (id " + id + ")"
 	return &t
 }
@@ -368,11 +382,21 @@ func (c *conn) abandon(cause error) {
 	if c.state == 0 {
 		c.state = greeted
 	}
-	if !c.open {
-		return
+	if c.open {
+		c.open = false
+		c.guard(func() { c.session.Reset(&c.env, cause) })
 	}
-	c.open = false
-	c.guard(func() { c.session.Reset(&c.env, cause) })
+	c.forget()
+}
+
+// keptRcpts is how many recipients' room an idle connection keeps for the next transaction.
+const keptRcpts = 8
+
+// forget lets go of what a large transaction has left.
+func (c *conn) forget() {
+	if cap(c.env.To) > keptRcpts {
+		c.env.To = nil
+	}
 }
 
 // lost reports whether err says that the client is gone or out of step, so that no reply can reach it.

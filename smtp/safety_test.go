@@ -121,7 +121,7 @@ func oracle(stream string) (content, rest string, ok bool) {
 
 // S01: a message ends where CRLF.CRLF is, and nowhere else; the session is in step afterwards.
 func TestS01_DataThroughServer(t *testing.T) {
-	srv, rec := newServer(t, func(s *smtp.Server) { s.MaxErrors, s.MaxJunk = -1, -1 })
+	srv, rec := newServer(t, func(s *smtp.Server) { s.MaxErrors, s.MaxJunk, s.MaxTransactions = -1, -1, -1 })
 	c := connect(t, srv)
 	c.send("HELO x")
 	n := 0
@@ -669,6 +669,44 @@ func TestStageTimeout(t *testing.T) {
 		require.Equal(t, 4*time.Minute, time.Since(begin))
 		require.Zero(t, c.reply())
 	})
+}
+
+// R02: idle connections are cheap, one more than the limit gets a line, and those that are there are served.
+func TestR02_IdleConnections(t *testing.T) {
+	n := 500
+	if peertest.LongForm() {
+		n = 9_000 // both ends are here, and 20,000 descriptors are what many systems allow
+	}
+	srv, _ := newServer(t, func(s *smtp.Server) { s.MaxConns, s.MaxConnsPerIP, s.CommandTimeout = n+n/3, -1, time.Hour })
+	inUse := func() uint64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapInuse + m.StackInuse
+	}
+	buf := make([]byte, 512)
+	conns := make([]net.Conn, 0, n)
+	before := inUse()
+	for range n {
+		c, err := net.Dial("tcp", srv.ListenAddr().String())
+		require.NoError(t, err)
+		conns = append(conns, c)
+		for _, say := range []string{"", "EHLO x\r\n"} {
+			_, err = io.WriteString(c, say)
+			require.NoError(t, err)
+			_, err = c.Read(buf)
+			require.NoError(t, err)
+		}
+	}
+	each := (inUse() - before) / uint64(n)
+	t.Logf("%d octets of heap and stack for each of %d connections, the client's end included", each, n)
+	if !raceDetector {
+		require.Less(t, each, uint64(12<<10))
+	}
+	for _, c := range conns {
+		_ = c.Close()
+	}
 }
 
 // R04: Shutdown lets transfers in progress finish, and tells idle clients.

@@ -45,6 +45,9 @@ func (c *conn) parseMail(path string) error {
 	if !from.IsASCII() && !c.env.UTF8 {
 		return c.fault(553, goniec.EnhancedCode{5, 6, 7}, "sender needs SMTPUTF8")
 	}
+	if err := c.bounds.check(&c.env); err != nil {
+		return c.badParam(err)
+	}
 	if max := c.set.MaxMessageBytes; max >= 0 && c.env.Size > max {
 		return goniec.NewStatus(552, goniec.EnhancedCode{5, 3, 4}, "message is larger than the limit")
 	}

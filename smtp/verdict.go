@@ -48,6 +48,7 @@ func (c *conn) conclude(v *verdict) {
 	c.logTransaction(err)
 	if v.taken {
 		c.state = greeted
+		c.forget()
 		return
 	}
 	c.abandon(err)
