@@ -252,6 +252,9 @@ func (p *Pool) put(dest *destination, c *Client) {
 	}
 	limit := orDefault(p.MaxMessages, defaultPoolMessages)
 	worn := limit > 0 && c.sent >= limit
+	if n := c.limit("MAILMAX"); n > 0 && c.sent >= n { // RFC 9422 §5.1
+		worn = true
+	}
 	if c.err != nil || worn || idle < 0 || !p.park(dest, c, idle) {
 		_ = c.Quit(context.Background()) // limited by Timeouts.Quit
 	}
