@@ -278,7 +278,8 @@ func (f *folder) commitAppends(jobs []*appendJob) error {
 	}
 	f.logUIDs(uids)
 	f.changed()
-	return errors.Join(f.settle(), f.noteOwn())
+	f.noteOwn()
+	return f.settle()
 }
 
 func (f *folder) addAppended(it *appendItem, uid uint32, modSeq uint64) mailbox.Meta {

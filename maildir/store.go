@@ -58,6 +58,7 @@ type Store struct {
 	accounts map[string]*account // by directory
 	idle     []*folder           // not open, oldest first
 	validity sync.Mutex          // the files of nextValidity
+	observer observer            // tells what other programs do to watched folders
 }
 
 const (

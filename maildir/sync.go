@@ -112,6 +112,7 @@ func (f *folder) loadCold(ctx context.Context) error {
 func (f *folder) resume(ctx context.Context, modSeq uint64) error {
 	s := &f.state
 	s.modSeq = max(s.modSeq, modSeq)
+	s.uidNext = max(s.uidNext, s.list.uidNext())
 	if err := s.keywords.refresh(f.base); err != nil {
 		return err
 	}
@@ -286,7 +287,8 @@ func (f *folder) scan(ctx context.Context, lookCur bool) error {
 		if len(moved) == 0 {
 			return nil
 		}
-		return errors.Join(f.takeFresh(ctx, moved), f.noteOwn())
+		defer f.noteOwn()
+		return f.takeFresh(ctx, moved)
 	}
 	var last time.Time
 	for try := 0; ; try++ {
@@ -306,12 +308,11 @@ func (f *folder) scan(ctx context.Context, lookCur bool) error {
 
 // noteOwn remembers the time that our own change gave cur/, so that it is not taken for somebody else's. What others
 // did in the same moment shows once the time has settled.
-func (f *folder) noteOwn() error {
-	info, err := f.cur.Stat()
-	if err == nil {
+func (f *folder) noteOwn() {
+	f.state.seenCur = dirSeen{} // look again, if the time can not be had
+	if info, err := f.cur.Stat(); err == nil {
 		f.state.seenCur = dirSeen{info.ModTime, info.ModTime}
 	}
-	return err
 }
 
 // takeNew moves the messages of new/ to cur/: a link there, durably, and then the old name goes,
