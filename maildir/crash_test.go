@@ -34,7 +34,7 @@ type folderView struct {
 // look reads an account with a new Store, as after a restart. Every message must be readable.
 func look(fsys faultfs.FS) (view, error) {
 	ctx := context.Background()
-	s := &maildir.Store{Root: "/mail", FS: fsys, Host: "h"}
+	s := maildir.Impatient(&maildir.Store{Root: "/mail", FS: fsys, Host: "h"})
 	defer s.Close()
 	a, err := s.Account(ctx, user)
 	if err != nil {
@@ -155,7 +155,7 @@ type script struct {
 }
 
 func run(fsys faultfs.FS, steps func(t *script)) error {
-	s := &maildir.Store{Root: "/mail", FS: fsys, Host: "h"}
+	s := maildir.Impatient(&maildir.Store{Root: "/mail", FS: fsys, Host: "h"})
 	t := &script{ctx: context.Background(), store: s}
 	t.acc, t.err = s.Account(t.ctx, user)
 	if t.err == nil {

@@ -52,6 +52,8 @@ type Store struct {
 	// Logger gets what is repaired or found broken; nil is silent.
 	Logger *slog.Logger
 
+	unsigned time.Duration // for tests: in place of lockUnsigned
+
 	setUp    sync.Once
 	names    *namer
 	mu       sync.Mutex
