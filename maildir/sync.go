@@ -91,7 +91,11 @@ func (f *folder) loadCold(ctx context.Context) error {
 	if err := f.loadList(ctx); err != nil {
 		return err
 	}
-	if s.floor.validity == s.list.validity {
+	if s.floor.validity > s.list.validity { // an older copy of the list has come back
+		if err := f.newUIDs(ctx, s.floor.validity); err != nil {
+			return err
+		}
+	} else if s.floor.validity == s.list.validity {
 		s.uidNext = max(s.uidNext, s.floor.uid) // the list may have lost lines
 	}
 	s.modSeq = f.nextModSeq()
