@@ -435,3 +435,37 @@ func ExampleIntercept() {
 	fmt.Println(err)
 	// Output: permission denied
 }
+
+// raced is a Mailbox in which somebody else expunges UID 2 just before we expunge.
+type raced struct{ mailbox.Mailbox }
+
+func (r raced) Expunge(ctx context.Context, uids mailbox.UIDSet) (mailbox.UIDSet, error) {
+	if _, err := r.Mailbox.Expunge(ctx, mailbox.UIDs(2)); err != nil {
+		return nil, err
+	}
+	return r.Mailbox.Expunge(ctx, uids)
+}
+
+type racedAccount struct{ mailbox.Account }
+
+func (a racedAccount) Open(ctx context.Context, name string) (mailbox.Mailbox, error) {
+	m, err := a.Account.Open(ctx, name)
+	if err == nil && name == "INBOX" {
+		m = raced{m}
+	}
+	return m, err
+}
+
+// TestI11_MoveRaced: a message that somebody else takes during a Move by copying is not doubled.
+func TestI11_MoveRaced(t *testing.T) {
+	acc, m := openInbox(t, mailbox.NewMemory())
+	appendN(t, m, 3)
+	require.NoError(t, acc.Create(t.Context(), "to", mailbox.CreateOptions{}))
+	res, err := mailbox.Move(t.Context(), racedAccount{acc}, "INBOX", mailbox.AllUIDs(), "to")
+	require.NoError(t, err)
+	require.Equal(t, []mailbox.UID{1, 3}, res.Source)
+	to, err := acc.Open(t.Context(), "to")
+	require.NoError(t, err)
+	require.Equal(t, mailbox.UIDs(res.Dest...), openView(t, to).UIDSet())
+	require.Len(t, res.Dest, 2)
+}

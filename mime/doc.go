@@ -15,8 +15,9 @@
 //   - A delimiter line is "--", the boundary, perhaps "--", and white space to the end of the line. The innermost open multipart with
 //     that boundary owns it. A multipart that misses its close delimiter ends where an outer one continues, or with the message.
 //   - A header ends at its empty line, at a delimiter line of an open multipart, or at the first line that is no field, with
-//     which the body begins (as Postfix, sendmail and Python read it). Before the first field an mbox separator ("From ") and a
-//     stray continuation line are passed over.
+//     which the body begins (as Postfix, sendmail and Python read it); unless the line after that is one of Content-*, MIME-Version,
+//     Message-ID and Received, for then it is a badly wrapped line, and passed over. So are an mbox separator ("From ") and a
+//     continuation line before the first field.
 //   - Of fields that may occur once the first counts.
 //   - A missing or malformed Content-Type is text/plain; in a multipart/digest a missing one is message/rfc822.
 //   - A multipart without a boundary and a message/rfc822 with a transfer encoding are leaves. A multipart may have no parts.

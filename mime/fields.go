@@ -31,22 +31,17 @@ func (h *headerState) reset(message bool) {
 // beginField takes the first piece of a field; false means that raw is no field and the body begins with it.
 func (p *parser) beginField(raw []byte) bool {
 	h := &p.header
-	n := nameLen(raw)
-	body := n
-	for body < len(raw) && isWSP(raw[body]) {
-		body++
-	}
-	isField := n > 0 && body < len(raw) && raw[body] == ':'
-	if !isField && (h.fields > 0 || !mayPrecedeFields(raw)) {
-		return false
+	n, body := splitField(raw)
+	if n == 0 {
+		if h.fields > 0 || !mayPrecedeFields(raw) {
+			return false
+		}
+		p.malformed(raw)
+		return true
 	}
 	h.fields++
 	h.open = fieldOther
 	p.count(raw)
-	if !isField {
-		p.warn(WarnMalformedField, p.scan.pos()-int64(len(raw)), len(p.out.Parts)-1)
-		return true
-	}
 	id := interpreted(raw[:n])
 	if h.muted || id == fieldOther || id < envelopeFields && !h.message {
 		return true
@@ -58,9 +53,41 @@ func (p *parser) beginField(raw []byte) bool {
 	h.open = id
 	h.present |= 1 << id
 	from := len(h.text)
-	h.text = appendUnfolded(h.text, raw[body+1:])
+	h.text = appendUnfolded(h.text, raw[body:])
 	h.values[id] = span{from, len(h.text)}
 	return true
+}
+
+// splitField returns the length of a field's name and where its body begins; 0, 0 if there is none.
+func splitField(raw []byte) (name, body int) {
+	n := nameLen(raw)
+	body = n
+	for body < len(raw) && isWSP(raw[body]) {
+		body++
+	}
+	if n == 0 || body == len(raw) || raw[body] != ':' {
+		return 0, 0
+	}
+	return n, body + 1
+}
+
+// malformed passes over a line of a header that is no field.
+func (p *parser) malformed(raw []byte) {
+	p.header.fields++
+	p.header.open = fieldOther
+	p.count(raw)
+	p.warn(WarnMalformedField, p.scan.pos()-int64(len(raw)), len(p.out.Parts)-1)
+}
+
+// wellKnown reports whether a line begins a field that is found in almost every header, and hardly in text.
+func wellKnown(line []byte) bool {
+	n, _ := splitField(line)
+	if n == 0 {
+		return false
+	}
+	name := string(line[:n])
+	return interpreted(line[:n]) >= fieldType && interpreted(line[:n]) < interpretedFields ||
+		interpreted(line[:n]) == fieldMessageID || strings.EqualFold(name, "MIME-Version") || strings.EqualFold(name, "Received")
 }
 
 // mayPrecedeFields reports what is seen before the first field of real messages: an mbox separator, also a quoted one, and a
@@ -131,6 +158,11 @@ func (p *parser) contentFields(part *Part, get func(fieldID) string, digest bool
 		p.params.reset(v)
 		part.Type = p.params.contentType()
 		p.warnParams(part, n)
+		if part.Type.Type == "text" {
+			if _, known := findCharset(part.Type.Charset()); !known {
+				p.warn(WarnCharset, part.HeaderStart, n)
+			}
+		}
 	}
 	if v := get(fieldDisposition); v != "" {
 		p.params.reset(v)
@@ -158,7 +190,7 @@ func (p *parser) warnParams(part *Part, n int) {
 func encodingToken(v string) string {
 	x := lexer{s: v}
 	x.skipCFWS()
-	return strings.ToLower(strings.Trim(x.until(";"), `"'`))
+	return strings.ToLower(strings.Trim(x.until(endOfItem), `"'`))
 }
 
 // languages reads a Content-Language field (RFC 3282).
@@ -167,7 +199,7 @@ func languages(v string) []string {
 	x := lexer{s: v}
 	for len(out) < DefaultMaxParams {
 		x.skipCFWS()
-		if tag := x.until(","); tag != "" {
+		if tag := x.until(endOfTag); tag != "" {
 			out = append(out, tag)
 		}
 		if x.skipCFWS(); !x.eat(',') {

@@ -45,6 +45,7 @@ type parser struct {
 	scan   scanner
 	limits limits
 	out    *Structure
+	parts  []Part // where Parse collects them, before it takes as many as there are
 	state  state
 	stack  []frame
 	hit    hit
@@ -126,7 +127,7 @@ func (p *parser) next() (event, []byte) {
 }
 
 // headerStep reads one field or ends the header. Like Postfix, sendmail and Python, it takes a line that is no field for the
-// first of the body.
+// first of the body; unless a field follows that belongs into a header, for then the line is a badly wrapped one.
 func (p *parser) headerStep() (event, []byte, bool) {
 	h := &p.header
 	raw, ev, unfinished := p.scan.field(h.inside)
@@ -134,8 +135,14 @@ func (p *parser) headerStep() (event, []byte, bool) {
 	case headerField:
 		h.inside = unfinished
 		if !p.beginField(raw) {
+			n := len(raw)
+			p.scan.unread(n)
+			if h.fields > 0 && !unfinished && wellKnown(p.scan.peekLine(n)) {
+				raw = p.scan.take(n)
+				p.malformed(raw)
+				return evField, raw, true
+			}
 			h.inside = false
-			p.scan.unread(len(raw))
 			p.warn(WarnMissingBlankLine, p.scan.pos(), len(p.out.Parts)-1)
 			p.openBody()
 			return evBody, nil, true

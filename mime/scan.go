@@ -196,6 +196,13 @@ func (s *scanner) unread(n int) {
 	s.last = '\n'
 }
 
+// peekLine returns, without consuming anything, the line that begins n octets ahead, as much of it as fits into the window. What was
+// returned before is invalid.
+func (s *scanner) peekLine(n int) []byte {
+	end, _ := s.lineEnd(n)
+	return s.window[s.lo+n : s.lo+end]
+}
+
 // body returns the next stretch of body. done says that the body ended after it: at a delimiter line, which is the hit and
 // starts (with the line end that belongs to it, RFC 2046 §5.1.1) right at s.pos(), or at the end of input.
 func (s *scanner) body() (data []byte, h hit, done bool) {

@@ -460,6 +460,19 @@ func TestHeaderEndsAtFirstLineThatIsNoField(t *testing.T) {
 	require.Equal(t, []WarningKind{WarnMissingBlankLine}, kinds(s))
 }
 
+func TestBadlyWrappedLineInHeader(t *testing.T) {
+	for _, tail := range []string{"Content-Transfer-Encoding: base64\r\n", "mime-version: 1.0\r\nContent-Transfer-Encoding: base64\r\n"} {
+		msg := "Content-Type: application/zip;\r\nname=\"x.zip\"\r\n and more\r\n" + tail + "\r\nYWJj"
+		s := parse(t, msg, Options{})
+		require.Equal(t, "base64", s.Parts[0].Encoding)
+		require.Equal(t, "YWJj", msg[s.Parts[0].BodyStart:])
+		require.Equal(t, []WarningKind{WarnMalformedField}, kinds(s))
+		chopped, err := ParseStream(iotest.OneByteReader(strings.NewReader(msg)), Options{})
+		require.NoError(t, err)
+		require.Equal(t, s, chopped)
+	}
+}
+
 func TestDigestDefaultsToMessages(t *testing.T) {
 	msg := "Content-Type: multipart/digest; boundary=b\r\n\r\n--b\r\n\r\nSubject: one\r\n\r\nx\r\n--b--\r\n"
 	s := parse(t, msg, Options{})
@@ -472,6 +485,12 @@ func TestEncodedMessageIsALeaf(t *testing.T) {
 	s := parse(t, msg, Options{})
 	require.Equal(t, Leaf, s.Parts[0].Kind)
 	require.Equal(t, []WarningKind{WarnEncoding}, kinds(s))
+}
+
+func TestUnknownCharsetIsAWarning(t *testing.T) {
+	for charset, want := range map[string][]WarningKind{"utf-8": nil, "KOI8-R": nil, "made-up": {WarnCharset}, "utf-7": {WarnCharset}} {
+		require.Equal(t, want, kinds(parse(t, "Content-Type: text/plain; charset="+charset+"\r\n\r\n", Options{})), charset)
+	}
 }
 
 func TestReadErrors(t *testing.T) {

@@ -170,14 +170,15 @@ func (c *conn) step() {
 	line, err := c.readCommand(c.maxLine())
 	if err != nil {
 		c.badLine(err)
-		return
+	} else {
+		c.execute(line)
 	}
-	c.execute(line)
 	for c.again != "" && !c.closing {
 		again := c.again
 		c.again = ""
 		c.execute([]byte(again))
 	}
+	c.limitErrors()
 }
 
 // maxLine is the limit of the next line, without its CRLF. Where AUTH is possible it may carry an initial response (RFC 4954
@@ -275,9 +276,13 @@ func (c *conn) refuse(err error) {
 	if s.Code == 421 { // RFC 5321 §3.8: the reply that announces the end
 		c.closing, c.parted = true, true
 	}
+}
+
+// limitErrors ends the connection of a client that makes one error after the other.
+func (c *conn) limitErrors() {
 	if over(c.errors, c.relaxed(c.set.MaxErrors, stressErrors)) && !c.closing {
 		c.say("421 4.7.0 too many errors\r\n")
-		c.closing = true
+		c.closing, c.parted = true, true
 	}
 }
 

@@ -182,30 +182,50 @@ func (s CrashSuite) setup(d *disk) error {
 	return nil
 }
 
-// Run runs every operation through EachCrash and EachFault.
+// Run runs every operation through Crashes and Faults.
 func (s CrashSuite) Run(t *testing.T) {
 	t.Helper()
+	s.Crashes(t)
+	s.Faults(t)
+}
+
+// Crashes cuts the power before and after each call of every operation (F02), by faultfs.EachCrash.
+func (s CrashSuite) Crashes(t *testing.T) {
+	t.Helper()
+	s.each(t, "F02_Crash", func(t *testing.T, s CrashSuite, op crashOperation) {
+		report, err := s.crash(op)
+		require.NoError(t, err)
+		t.Logf("%d points, %d states, %d points sampled", report.Points, report.States, report.Sampled)
+	})
+}
+
+// Faults makes each call of every operation fail in turn, with each error (F04), by faultfs.EachFault. The
+// store must leave no handle open when it is closed.
+func (s CrashSuite) Faults(t *testing.T) {
+	t.Helper()
+	s.each(t, "F04_Fault", func(t *testing.T, s CrashSuite, op crashOperation) {
+		report, err := s.fault(op)
+		require.NoError(t, err)
+		t.Logf("%d failed calls", report.Runs)
+	})
+}
+
+func (s CrashSuite) each(t *testing.T, prefix string, run func(*testing.T, CrashSuite, crashOperation)) {
+	for _, op := range crashOperations {
+		if op.needs&s.Lacks == 0 {
+			t.Run(prefix+op.name, func(t *testing.T) { run(t, s.defaults(), op) })
+		}
+	}
+}
+
+func (s CrashSuite) defaults() CrashSuite {
 	if s.User == "" {
 		s.User = "alice@example.org"
 	}
 	if s.Limit == 0 {
 		s.Limit = 100
 	}
-	for _, op := range crashOperations {
-		if op.needs&s.Lacks != 0 {
-			continue
-		}
-		t.Run("F02_Crash"+op.name, func(t *testing.T) {
-			report, err := s.crash(op)
-			require.NoError(t, err)
-			t.Logf("%d points, %d states, %d points sampled", report.Points, report.States, report.Sampled)
-		})
-		t.Run("F04_Fault"+op.name, func(t *testing.T) {
-			report, err := s.fault(op)
-			require.NoError(t, err)
-			t.Logf("%d failed calls", report.Runs)
-		})
-	}
+	return s
 }
 
 // expected runs an operation on an undisturbed disk and returns the account before and after it.
