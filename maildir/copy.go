@@ -85,7 +85,7 @@ func (t *transfer) copy(ctx context.Context, uids mailbox.UIDSet, charge bool) (
 	if len(job.items) > 0 {
 		refund := func() {}
 		if charge {
-			if refund, err = t.dst.acct.charge(job.octets(), int64(len(job.items))); err != nil {
+			if refund, err = t.dst.acct.charge(ctx, job.octets(), int64(len(job.items))); err != nil {
 				return mailbox.CopyResult{}, err
 			}
 		}

@@ -163,7 +163,7 @@ func (f *folder) newList(ctx context.Context, cause error) error {
 	if !errors.Is(cause, fs.ErrNotExist) {
 		f.acct.store.log("new UIDVALIDITY", "folder", f.base.Name(), "err", cause)
 	}
-	validity, err := f.acct.nextValidity(max(old.validity, s.floor.validity))
+	validity, err := f.acct.nextValidity(ctx, max(old.validity, s.floor.validity))
 	if err != nil {
 		return err
 	}
@@ -269,7 +269,7 @@ func (f *folder) newUIDs(ctx context.Context, old uint32) error {
 	}
 	defer unlock()
 	l := &f.state.list
-	if l.validity, err = f.acct.nextValidity(max(l.validity, old)); err != nil {
+	if l.validity, err = f.acct.nextValidity(ctx, max(l.validity, old)); err != nil {
 		return err
 	}
 	return f.writeList(l, &f.state.t)
