@@ -290,7 +290,7 @@ func TestF02_CrashStates(t *testing.T) {
 func crashTest(t *testing.T, op crashOp, model faultfs.Model) {
 	before, after := outcome(t, op)
 	var was view
-	limit := 150
+	limit := 60
 	if long {
 		limit = 3000
 	}

@@ -103,7 +103,7 @@ func TestF09_NamesNeverCollide(t *testing.T) {
 	if long {
 		each = 100_000 / processes
 	}
-	root := t.TempDir()
+	root := fastDir(t)
 	var wg sync.WaitGroup
 	for p := range processes {
 		var clock sync.Mutex
@@ -147,7 +147,7 @@ func TestF11_ReaddirRacesWithRename(t *testing.T) {
 	if long {
 		files = 50_000
 	}
-	root := t.TempDir()
+	root := fastDir(t)
 	s := &maildir.Store{Root: root}
 	t.Cleanup(func() { s.Close() })
 	cur := filepath.Join(root, "u", "cur")
@@ -212,7 +212,7 @@ func TestF10_TruncatedList(t *testing.T) {
 }
 
 func truncatedList(t *testing.T, index bool) {
-	root := t.TempDir()
+	root := fastDir(t)
 	s := &maildir.Store{Root: root}
 	a, m := open(t, s, "u", "INBOX")
 	for i := range 4 {
@@ -242,7 +242,7 @@ func truncatedList(t *testing.T, index bool) {
 
 // F10: garbage, duplicate UIDs, lines out of order, an older copy, another UIDVALIDITY.
 func TestF10_DamagedList(t *testing.T) {
-	root := t.TempDir()
+	root := fastDir(t)
 	s := &maildir.Store{Root: root}
 	a, m := open(t, s, "u", "INBOX")
 	add := func(i int) {
