@@ -159,7 +159,8 @@ func uidList(uids []mailbox.UID) string {
 // textBuffer is a wire.Output that collects.
 type textBuffer []byte
 
-func (b *textBuffer) Write(p []byte) (int, error)       { *b = append(*b, p...); return len(p), nil }
+func (b *textBuffer) Write(p []byte) (int, error) { *b = append(*b, p...); return len(p), nil }
+
 func (b *textBuffer) WriteString(s string) (int, error) { *b = append(*b, s...); return len(s), nil }
 func (b *textBuffer) WriteByte(c byte) error            { *b = append(*b, c); return nil }
 

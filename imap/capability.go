@@ -85,6 +85,9 @@ func (c *conn) enable(context.Context) error {
 	}
 	c.enc.Raw("* ENABLED")
 	for _, name := range done {
+		if name == "IMAP4REV2" {
+			name = "IMAP4rev2"
+		}
 		c.enc.Raw(" " + name)
 	}
 	c.enc.CRLF()

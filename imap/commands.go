@@ -14,14 +14,15 @@ const (
 	anywhere = notAuthenticated | loggedIn
 )
 
-func (s state) String() string {
-	switch s {
-	case notAuthenticated:
-		return "before login"
-	case authenticated:
-		return "without a selected mailbox"
+// illegal says why a command is not possible in a state.
+func (cmd *command) illegal(s state) error {
+	switch {
+	case cmd.legal == notAuthenticated:
+		return bad("%s is possible before login only", cmd.verb)
+	case s == notAuthenticated:
+		return bad("%s needs a login first", cmd.verb)
 	}
-	return "with a selected mailbox"
+	return bad("%s needs a selected mailbox", cmd.verb)
 }
 
 // flags of a command.

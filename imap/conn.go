@@ -200,7 +200,7 @@ func (c *conn) readCommand() (cmd *command, verb string, err error) {
 		return nil, "", bad("unknown command")
 	}
 	if cmd.legal&c.state == 0 {
-		return nil, verb, bad("%s is not possible %s", verb, c.state)
+		return nil, verb, cmd.illegal(c.state)
 	}
 	return cmd, verb, nil
 }

@@ -128,7 +128,9 @@ func (c *conn) fetchArguments(by numbering) (f fetching) {
 	f.set = c.readSet(by)
 	d.SP()
 	if d.Peek() == '(' {
-		d.List(func() { f.add(d.Fail, c.fetchItem()) })
+		if d.List(func() { f.add(d.Fail, c.fetchItem()) }); len(f.items) == 0 {
+			d.Fail("no items")
+		}
 	} else {
 		for _, item := range c.macroOrItem() {
 			f.add(d.Fail, item)

@@ -83,7 +83,7 @@ type Server struct {
 	// HandshakeTimeout limits a whole TLS handshake. Zero means 10 s; negative means no limit.
 	HandshakeTimeout time.Duration
 
-	loop  netserver.Server
+	loop netserver.Server
 }
 
 // The defaults of Server's limits.

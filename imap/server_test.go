@@ -168,7 +168,9 @@ func unquote(t testing.TB, s string) string {
 
 // hooks are what dialogues can do behind the server's back.
 func (f *fixture) hooks(t *testing.T) map[string]func(args ...string) error {
-	open := func(user, folder string) (mailbox.Mailbox, error) { return f.account(t, user).Open(context.Background(), folder) }
+	open := func(user, folder string) (mailbox.Mailbox, error) {
+		return f.account(t, user).Open(context.Background(), folder)
+	}
 	return map[string]func(args ...string) error{
 		"fail":  func(args ...string) error { s := strings.Join(args, " "); f.fail.Store(&s); return nil },
 		"works": func(...string) error { f.fail.Store(nil); return nil },
