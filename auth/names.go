@@ -21,8 +21,8 @@ func FoldName(name string) (string, error) {
 		local, domain = name[:i], name[i:]
 	}
 	folded, err := precis.UsernameCaseMapped.String(local)
-	if err != nil {
-		return "", refuse("user name: %w", err)
+	if err != nil || folded == "" {
+		return "", refuse("user name has no PRECIS form: %v", err)
 	}
 	if domain == "" {
 		return folded, nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"io"
 	"strings"
 )
 
@@ -29,7 +30,7 @@ type ServerMechanism interface {
 }
 
 // Exchange is the server's side of one run of a mechanism. It is used by one goroutine, until done
-// or until its first error.
+// or until its first error. One that holds resources is an io.Closer too, which Run closes.
 type Exchange interface {
 	// Next takes the client's response and returns the next challenge, both before base64. The
 	// first response is nil if the client sent no initial response; an empty one is not nil. done
@@ -38,6 +39,13 @@ type Exchange interface {
 
 	// Identity returns who was authenticated, once Next reported done.
 	Identity() Identity
+}
+
+// Mechanisms returns the light mechanisms that a server may offer without a thought: PLAIN, LOGIN,
+// OAUTHBEARER, XOAUTH2 and EXTERNAL, each only where connection and user table permit it. Package auth/scram
+// has more; CRAM-MD5 and ANONYMOUS are added by those who want them.
+func Mechanisms() []ServerMechanism {
+	return []ServerMechanism{External{}, OAuthBearer{}, XOAuth2{}, Plain{}, Login{}}
 }
 
 // Offer returns the names to advertise on a connection, in the order of mechs: those that the
@@ -74,6 +82,9 @@ func Begin(name string, mechs []ServerMechanism, c *Conn, a Authenticator) (Exch
 // possibly empty, in the protocol's way ("334 ", "+ ") and returns the client's line without CRLF.
 // An error of ask is returned as it is; every other error is for StatusOf.
 func Run(ctx context.Context, x Exchange, initial string, ask func(challenge string) (string, error)) (Identity, error) {
+	if c, ok := x.(io.Closer); ok {
+		defer c.Close()
+	}
 	resp, err := DecodeInitial(initial)
 	for range maxSteps {
 		if err != nil {

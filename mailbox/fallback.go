@@ -34,8 +34,8 @@ func AppendAll(ctx context.Context, m Mailbox, msgs iter.Seq2[NewMessage, error]
 	return metas, nil
 }
 
-// takeBack removes what a failed operation has stored already, also when ctx has ended, and
-// returns the operation's error.
+// takeBack removes what an operation has stored too much, also when ctx has ended, and returns
+// cause, the operation's own error, with its own.
 func takeBack(ctx context.Context, m Mailbox, uids UIDSet, cause error) error {
 	if uids.Empty() {
 		return cause

@@ -26,7 +26,7 @@ func Copy(ctx context.Context, a Account, from string, uids UIDSet, to string) (
 
 // Move moves messages from one folder of an account into another; see Mover. Without Mover they
 // are copied and then expunged: a crash between leaves them in both. When they can not be
-// expunged, the copies are taken back.
+// expunged, or somebody else expunged them meanwhile, the copies are taken back.
 func Move(ctx context.Context, a Account, from string, uids UIDSet, to string) (CopyResult, error) {
 	if m, ok := As[Mover](a); ok {
 		return m.Move(ctx, from, uids, to)
@@ -41,10 +41,26 @@ func Move(ctx context.Context, a Account, from string, uids UIDSet, to string) (
 	if err != nil {
 		return CopyResult{}, err
 	}
-	if _, err = src.Expunge(ctx, UIDs(res.Source...)); err != nil {
+	gone, err := src.Expunge(ctx, UIDs(res.Source...))
+	if err != nil {
 		return CopyResult{}, takeBack(ctx, dst, UIDs(res.Dest...), err)
 	}
-	return res, nil
+	kept, lost := res.split(gone)
+	return kept, takeBack(ctx, dst, UIDs(lost.Dest...), nil)
+}
+
+// split parts a result by whether the source was in uids. In a Move the others were expunged or moved
+// by somebody else between the copy and the expunge: theirs is the message, ours a copy too many.
+func (r CopyResult) split(uids UIDSet) (in, out CopyResult) {
+	in.UIDValidity, out.UIDValidity = r.UIDValidity, r.UIDValidity
+	for i, u := range r.Source {
+		to := &out
+		if uids.Contains(u) {
+			to = &in
+		}
+		to.Source, to.Dest = append(to.Source, u), append(to.Dest, r.Dest[i])
+	}
+	return in, out
 }
 
 // copyFor is the first half of Move: it asks the account's Copier before it reads messages through.

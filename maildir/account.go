@@ -1,6 +1,7 @@
 package maildir
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,7 +18,8 @@ import (
 )
 
 // Account is one user's Maildir++ tree: a handle from Store.Account. It implements mailbox.Account
-// and the optional interfaces mailbox.Subscriber and mailbox.SpecialUser. It is safe for concurrent use.
+// and the optional interfaces mailbox.Copier, mailbox.Mover, mailbox.Subscriber, mailbox.QuotaKeeper and
+// mailbox.SpecialUser. It is safe for concurrent use.
 type Account struct {
 	*account
 	closed atomic.Bool
@@ -33,7 +35,8 @@ type account struct {
 	refs    int                // guarded by Store.mu
 	folders map[string]*folder // by directory; guarded by Store.mu
 
-	tree sync.Mutex // creation, deletion, renaming of folders, and the files beside them
+	quota sync.Mutex // maildirsize
+	tree  sync.Mutex // creation, deletion, renaming of folders, and the files beside them
 }
 
 var errClosed = fmt.Errorf("maildir: %w", fs.ErrClosed)
@@ -111,10 +114,15 @@ func (a *account) folderDirs() ([]string, error) {
 	}
 	dirs := []string{""}
 	for _, n := range names {
-		if name, ok := folderName(n); ok && name != inbox {
-			if info, err := a.root.Lstat(n); err == nil && info.IsDir() {
-				dirs = append(dirs, n)
-			}
+		if name, ok := folderName(n); !ok || name == inbox {
+			continue
+		}
+		info, err := a.root.Lstat(n)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		if err == nil && info.IsDir() {
+			dirs = append(dirs, n)
 		}
 	}
 	slices.Sort(dirs)
@@ -188,8 +196,8 @@ func (a *Account) Create(ctx context.Context, name string, opts mailbox.CreateOp
 	}
 	a.tree.Lock()
 	defer a.tree.Unlock()
-	if _, err := a.root.Lstat(dir); err == nil {
-		return mailbox.ErrExists
+	if _, err := a.root.Lstat(dir); !errors.Is(err, fs.ErrNotExist) {
+		return cmp.Or(err, mailbox.ErrExists)
 	}
 	if err := a.freeUse(opts.SpecialUse); err != nil {
 		return err
@@ -306,6 +314,7 @@ func (a *Account) Delete(ctx context.Context, name string) error {
 		return err
 	}
 	a.discard(trash)
+	a.recountIfKept()
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
 	"iter"
 	"sync"
 
@@ -43,7 +44,13 @@ func (m *Mailbox) AppendAll(ctx context.Context, msgs iter.Seq2[mailbox.NewMessa
 	if len(job.items) == 0 {
 		return nil, nil
 	}
-	f.appends.run(f, job)
+	refund, err := f.acct.charge(job.octets(), int64(len(job.items)))
+	if err != nil {
+		return nil, err
+	}
+	if f.appends.run(f, job); job.err != nil {
+		refund()
+	}
 	return job.metas, job.err
 }
 
@@ -60,7 +67,9 @@ type appendJob struct {
 	ctx   context.Context
 	items []appendItem
 	done  chan struct{}
-	lead  bool // this job's caller does the next batch
+	// lenient leaves out keywords that the folder can not take.
+	lenient bool
+	lead    bool // this job's caller does the next batch
 
 	metas []mailbox.Meta
 	err   error
@@ -132,10 +141,14 @@ var errBatch = errors.New("maildir: append was not finished")
 func (f *folder) appendBatch(jobs []*appendJob) {
 	// The leader's context must not end the work of the others.
 	ctx := context.WithoutCancel(jobs[0].ctx)
-	err := f.lock.lock(ctx)
+	err := f.enter(ctx, true)
 	if err == nil {
-		defer f.lock.unlock()
-		err = f.refresh(ctx)
+		defer func() {
+			var lost error
+			if f.leave(&lost); lost != nil {
+				failJobs(jobs, lost)
+			}
+		}()
 	}
 	var unlock func()
 	if err == nil {
@@ -152,14 +165,31 @@ func (f *folder) appendBatch(jobs []*appendJob) {
 		} else if j.err = f.placeJob(ctx, j); j.err == nil {
 			ready = append(ready, j)
 		}
+		if len(j.items) > 1 { // its note lies there: it is committed on its own
+			f.commitReady(ready)
+			ready = nil
+		}
 	}
+	f.commitReady(ready)
+}
+
+func (f *folder) commitReady(ready []*appendJob) {
 	if len(ready) == 0 {
 		return
 	}
 	if err := f.commitAppends(ready); err != nil {
 		for _, j := range ready {
-			j.err = err
-			f.takeBack(j)
+			j.err = errors.Join(err, f.takeBack(j))
+		}
+	}
+}
+
+// failJobs is for an index that can be neither written nor removed: the messages are there, but
+// nobody may be told their mod-sequences.
+func failJobs(jobs []*appendJob, err error) {
+	for _, j := range jobs {
+		if j.err == nil {
+			j.err, j.metas = err, nil
 		}
 	}
 }
@@ -172,30 +202,45 @@ func (f *folder) placeJob(ctx context.Context, j *appendJob) (err error) {
 	if err := uidsLeft(f.state.uidNext, len(j.items)); err != nil {
 		return err
 	}
+	var steps []step
 	for i := range j.items {
 		it := &j.items[i]
-		if it.flags, err = f.resolve(ctx, it.options.Flags); err != nil {
-			break
+		if it.flags, err = f.resolveFor(ctx, it.options.Flags, j.lenient); err != nil {
+			return err
 		}
-		name := string(appendInfo([]byte(it.file.name()), it.flags))
-		if err = f.tmp.Rename(it.file.tmp, f.cur.Dir, name); err != nil {
-			break
+		steps = append(steps, step{'T', it.file.tmp, string(appendInfo([]byte(it.file.name()), it.flags))})
+	}
+	if len(steps) > 1 {
+		if err := f.tmp.Sync(); err != nil { // the note must find the files there
+			return f.failed(err)
 		}
-		it.name = name
 	}
-	if err != nil {
-		f.takeBack(j)
+	if err := f.declare(steps); err != nil {
+		return err
 	}
-	return err
+	for i, s := range steps {
+		if err = f.tmp.Rename(s.name, f.cur.Dir, s.target); err != nil {
+			return errors.Join(err, f.takeBack(j))
+		}
+		j.items[i].name = s.target
+	}
+	return nil
 }
 
 // takeBack removes the files of a job that failed.
-func (f *folder) takeBack(j *appendJob) {
+func (f *folder) takeBack(j *appendJob) error {
+	f.state.seenCur = dirSeen{}
 	for i := range j.items {
-		if it := &j.items[i]; it.name != "" {
-			_ = f.cur.Remove(it.name)
+		it := &j.items[i]
+		if it.name == "" {
+			continue
+		}
+		if err := f.cur.Remove(it.name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			f.abandon()
+			return err
 		}
 	}
+	return f.settle()
 }
 
 // commitAppends makes the messages and their UIDs durable, both at once, and takes them into the table.
@@ -223,14 +268,17 @@ func (f *folder) commitAppends(jobs []*appendJob) error {
 	}
 	s.uidNext = next
 	modSeq := f.nextModSeq()
+	var uids []uint32
 	for _, j := range jobs {
 		for i := range j.items {
-			j.metas = append(j.metas, f.addAppended(&j.items[i], entries[0].uid, modSeq))
-			entries = entries[1:]
+			uid := entries[len(uids)].uid
+			j.metas = append(j.metas, f.addAppended(&j.items[i], uid, modSeq))
+			uids = append(uids, uid)
 		}
 	}
+	f.logUIDs(uids)
 	f.changed()
-	return f.noteOwn()
+	return errors.Join(f.settle(), f.noteOwn())
 }
 
 func (f *folder) addAppended(it *appendItem, uid uint32, modSeq uint64) mailbox.Meta {

@@ -5,16 +5,17 @@ import (
 	"errors"
 	"io/fs"
 
+	"github.com/goniec-mail/goniec/faultfs"
 	"github.com/goniec-mail/goniec/mailbox"
 )
 
 // SetFlags implements mailbox.Mailbox: each file is renamed, and cur/ synced once.
-func (m *Mailbox) SetFlags(ctx context.Context, uids mailbox.UIDSet, c mailbox.FlagChange) (mailbox.FlagResult, error) {
-	f, err := m.locked(ctx)
+func (m *Mailbox) SetFlags(ctx context.Context, uids mailbox.UIDSet, c mailbox.FlagChange) (_ mailbox.FlagResult, err error) {
+	f, err := m.locked(ctx, true)
 	if err != nil {
 		return mailbox.FlagResult{}, err
 	}
-	defer f.lock.unlock()
+	defer f.leave(&err)
 	bits, err := f.changeBits(ctx, c)
 	if err != nil {
 		return mailbox.FlagResult{}, err
@@ -69,16 +70,36 @@ type renamed struct {
 func (j *flagJob) rename(uids mailbox.UIDSet) (err error) {
 	t := &j.f.state.t
 	var wanted []uint32
+	var steps []step
 	for i := range t.selected(uids) {
-		wanted = append(wanted, t.recs[i].uid)
+		r := &t.recs[i]
+		flags, changes := j.newFlags(r)
+		if !changes {
+			continue
+		}
+		wanted = append(wanted, r.uid)
+		base, info := splitInfo(t.file(r))
+		steps = append(steps, step{'C', base, changeInfo(info, flags)})
+	}
+	if err := j.f.declare(steps); err != nil {
+		return err
 	}
 	for _, uid := range wanted {
 		if err = j.one(uid); err != nil && !errors.Is(err, mailbox.ErrGone) {
-			j.undo()
-			return err
+			return errors.Join(err, j.undo())
 		}
 	}
 	return nil
+}
+
+// newFlags returns what the change makes of a message's flags.
+func (j *flagJob) newFlags(r *rec) (flags flagBits, changes bool) {
+	if u := j.change.UnchangedSince; u != nil && r.modSeq > uint64(*u) {
+		j.modified.Add(mailbox.UID(r.uid))
+		return r.flags, false
+	}
+	flags = applyOp(j.change.Op, r.flags, j.bits)
+	return flags, flags != r.flags
 }
 
 func (j *flagJob) one(uid uint32) error {
@@ -87,13 +108,8 @@ func (j *flagJob) one(uid uint32) error {
 	}
 	f, t := j.f, &j.f.state.t
 	return f.withFile(j.ctx, uid, func(i int, name string) error {
-		r := &t.recs[i]
-		if u := j.change.UnchangedSince; u != nil && r.modSeq > uint64(*u) {
-			j.modified.Add(mailbox.UID(uid))
-			return nil
-		}
-		flags := applyOp(j.change.Op, r.flags, j.bits)
-		if flags == r.flags {
+		flags, changes := j.newFlags(&t.recs[i])
+		if !changes { // by another program, a moment ago
 			return nil
 		}
 		base, info := splitInfo(name)
@@ -110,11 +126,20 @@ func (j *flagJob) one(uid uint32) error {
 }
 
 // undo gives the files their old names back, and looks at cur/ again before its next use.
-func (j *flagJob) undo() {
-	for _, r := range j.done {
-		_ = j.f.cur.Rename(r.to, j.f.cur.Dir, r.from)
+func (j *flagJob) undo() error {
+	return j.f.undo(j.done, j.f.cur.Dir)
+}
+
+// undo renames files back from dir to cur/.
+func (f *folder) undo(done []renamed, dir faultfs.Dir) error {
+	f.state.seenCur = dirSeen{}
+	for _, r := range done {
+		if err := dir.Rename(r.to, f.cur.Dir, r.from); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			f.abandon()
+			return err
+		}
 	}
-	j.f.state.seenCur = dirSeen{}
+	return f.settle()
 }
 
 // commit makes the new names durable and takes them into the table.
@@ -123,10 +148,10 @@ func (j *flagJob) commit() (res mailbox.FlagResult, err error) {
 	res.Modified = j.modified.Set()
 	if len(j.done) > 0 {
 		if err := f.failed(f.cur.Sync()); err != nil {
-			j.undo()
-			return mailbox.FlagResult{}, err
+			return mailbox.FlagResult{}, errors.Join(err, j.undo())
 		}
 		var changed mailbox.UIDSetBuilder
+		var logged []uint32
 		modSeq := f.nextModSeq()
 		for _, r := range j.done {
 			i, ok := s.t.find(r.uid)
@@ -137,6 +162,11 @@ func (j *flagJob) commit() (res mailbox.FlagResult, err error) {
 			s.t.setName(&s.t.recs[i], base, info)
 			s.t.recs[i].modSeq = modSeq
 			changed.Add(mailbox.UID(r.uid))
+			logged = append(logged, r.uid)
+		}
+		f.logUIDs(logged)
+		if err := f.settle(); err != nil {
+			return mailbox.FlagResult{}, err
 		}
 		res.Changed = changed.Set()
 		s.counts = nil
@@ -149,32 +179,44 @@ func (j *flagJob) commit() (res mailbox.FlagResult, err error) {
 
 // Expunge implements mailbox.Mailbox. The files first go to tmp/, from where they can come back
 // when one fails, then they are removed.
-func (m *Mailbox) Expunge(ctx context.Context, uids mailbox.UIDSet) (mailbox.UIDSet, error) {
-	f, err := m.locked(ctx)
+func (m *Mailbox) Expunge(ctx context.Context, uids mailbox.UIDSet) (_ mailbox.UIDSet, err error) {
+	f, err := m.locked(ctx, true)
 	if err != nil {
 		return nil, err
 	}
-	defer f.lock.unlock()
-	return f.expunge(ctx, uids)
+	defer f.leave(&err)
+	gone, octets, err := f.expunge(ctx, uids)
+	if err == nil {
+		f.acct.credit(octets, int64(gone.Len()))
+	}
+	return gone, err
 }
 
-func (f *folder) expunge(ctx context.Context, uids mailbox.UIDSet) (mailbox.UIDSet, error) {
+// expunge also returns how many octets went.
+func (f *folder) expunge(ctx context.Context, uids mailbox.UIDSet) (_ mailbox.UIDSet, octets int64, err error) {
 	t := &f.state.t
 	var wanted []uint32
 	for i := range t.selected(uids) {
 		wanted = append(wanted, t.recs[i].uid)
 	}
 	if len(wanted) == 0 {
-		return nil, nil
+		return nil, 0, nil
+	}
+	var steps []step
+	for i := range t.selected(uids) {
+		steps = append(steps, step{kind: 'X', name: string(t.base(&t.recs[i]))})
+	}
+	if err := f.declare(steps); err != nil {
+		return nil, 0, err
 	}
 	j := &expungeJob{f: f, ctx: ctx}
 	for _, uid := range wanted {
 		if err := j.one(uid); err != nil && !errors.Is(err, mailbox.ErrGone) {
-			j.undo()
-			return nil, err
+			return nil, 0, errors.Join(err, j.undo())
 		}
 	}
-	return j.commit()
+	gone, err := j.commit()
+	return gone, j.octets, err
 }
 
 // expungeJob is one Expunge under way.
@@ -182,6 +224,8 @@ type expungeJob struct {
 	f    *folder
 	ctx  context.Context
 	done []renamed // from cur/ to tmp/
+
+	octets int64
 }
 
 func (j *expungeJob) one(uid uint32) error {
@@ -191,29 +235,25 @@ func (j *expungeJob) one(uid uint32) error {
 	f := j.f
 	return f.withFile(j.ctx, uid, func(_ int, name string) error {
 		aside := f.acct.store.names.next()
+		octets := sizeOf(f.cur.Dir, name)
 		if err := f.cur.Rename(name, f.tmp, aside); err != nil {
 			return err
 		}
 		j.done = append(j.done, renamed{uid, name, aside})
+		j.octets += octets
 		return nil
 	})
 }
 
-func (j *expungeJob) undo() {
-	for _, r := range j.done {
-		_ = j.f.tmp.Rename(r.to, j.f.cur.Dir, r.from)
-	}
-	j.f.state.seenCur = dirSeen{}
-}
+func (j *expungeJob) undo() error { return j.f.undo(j.done, j.f.tmp) }
 
 func (j *expungeJob) commit() (mailbox.UIDSet, error) {
 	f := j.f
 	if len(j.done) == 0 {
-		return nil, nil
+		return nil, f.settle()
 	}
 	if err := f.failed(f.cur.Sync()); err != nil {
-		j.undo()
-		return nil, err
+		return nil, errors.Join(err, j.undo())
 	}
 	var gone mailbox.UIDSetBuilder
 	uids := make([]uint32, len(j.done))
@@ -226,5 +266,8 @@ func (j *expungeJob) commit() (mailbox.UIDSet, error) {
 	}
 	f.forgetUIDs(f.nextModSeq(), uids)
 	f.changed()
+	if err := f.settle(); err != nil {
+		return nil, err
+	}
 	return gone.Set(), f.noteOwn()
 }

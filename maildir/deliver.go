@@ -59,6 +59,7 @@ type delivery struct {
 
 	source *folder // in whose tmp/ the message lies, for the links
 	file   *stored
+	given  bool  // file is no longer in tmp/
 	failed error // the message could not be read: it is of no use to ask it again
 	placed []placed
 }
@@ -105,13 +106,10 @@ func (d *delivery) place(f *folder) (dir *syncDir, info string, err error) {
 	if d.options.Flags.System&mailbox.SystemFlags == 0 && len(d.options.Flags.Keywords) == 0 {
 		return &f.new, "", nil
 	}
-	if err := f.lock.lock(d.ctx); err != nil {
+	if err := f.enter(d.ctx, true); err != nil {
 		return nil, "", err
 	}
-	defer f.lock.unlock()
-	if err := f.refresh(d.ctx); err != nil {
-		return nil, "", err
-	}
+	defer f.leave(&err)
 	bits, err := f.resolve(d.ctx, d.options.Flags)
 	return &f.cur, string(appendInfo(nil, bits)), err
 }
@@ -121,25 +119,38 @@ func (d *delivery) put(f *folder, dir *syncDir, info string) error {
 	if d.failed != nil {
 		return d.failed
 	}
-	if d.source != nil {
-		name := withSizes(d.store.names.next(), d.file.fileSize, d.file.netSize)
-		if d.source.tmp.Link(d.file.tmp, dir.Dir, name+info) == nil {
-			return nil
+	if d.source == nil {
+		m, err := d.store.spoolTo(d.ctx, f.tmp, d.msg, stampOf(d.options.Date))
+		if err != nil {
+			if _, again := goniec.AsContent(d.msg); !again {
+				d.failed = err
+			}
+			return err
 		}
-		return d.copy(f, dir, info) // no links here, too many of them, or another file system
+		d.keep(f, m)
 	}
-	m, err := d.store.spoolTo(d.ctx, f.tmp, d.msg, stampOf(d.options.Date))
+	refund, err := f.acct.charge(d.file.netSize, 1)
 	if err != nil {
-		if _, again := goniec.AsContent(d.msg); !again {
-			d.failed = err
+		return err
+	}
+	if err = d.give(f, dir, info); err != nil {
+		refund()
+	}
+	return err
+}
+
+// give puts the stored message into a directory: a rename for the only target, else a link, else a copy (there are no
+// links here, too many of them, or it is another file system).
+func (d *delivery) give(f *folder, dir *syncDir, info string) error {
+	if len(d.errs) == 1 {
+		err := moveIn(f, d.file, dir, info)
+		if err == nil {
+			d.given = true
 		}
 		return err
 	}
-	if len(d.errs) == 1 {
-		return moveIn(f, m, dir, info)
-	}
-	d.keep(f, m)
-	if f.tmp.Link(m.tmp, dir.Dir, m.name()+info) == nil {
+	name := withSizes(d.store.names.next(), d.file.fileSize, d.file.netSize)
+	if d.source.tmp.Link(d.file.tmp, dir.Dir, name+info) == nil {
 		return nil
 	}
 	return d.copy(f, dir, info)
@@ -169,16 +180,15 @@ func (d *delivery) copy(f *folder, dir *syncDir, info string) error {
 	if err != nil {
 		return err
 	}
-	return moveIn(f, m, dir, info)
+	if err = moveIn(f, m, dir, info); err != nil {
+		_ = f.tmp.Remove(m.tmp)
+	}
+	return err
 }
 
 // moveIn gives a file in tmp/ its place.
 func moveIn(f *folder, m *stored, dir *syncDir, info string) error {
-	err := f.tmp.Rename(m.tmp, dir.Dir, m.name()+info)
-	if err != nil {
-		_ = f.tmp.Remove(m.tmp)
-	}
-	return err
+	return f.tmp.Rename(m.tmp, dir.Dir, m.name()+info)
 }
 
 // syncers bounds how many directories are synced at once: the file system puts such syncs into one
@@ -215,7 +225,9 @@ func (d *delivery) settle(p placed) {
 // finish removes the file that was linked from.
 func (d *delivery) finish() {
 	if d.source != nil {
-		_ = d.source.tmp.Remove(d.file.tmp)
+		if !d.given {
+			_ = d.source.tmp.Remove(d.file.tmp)
+		}
 		d.store.release(d.source)
 	}
 }

@@ -17,6 +17,9 @@ const (
 	// lockStale is Dovecot's MAILDIR_UIDLIST_LOCK_STALE_TIMEOUT: a lock whose file nobody has touched for that
 	// long is taken over.
 	lockStale = 2 * time.Minute
+	// lockUnsigned is the same for a lock file without content: its maker was stopped, or ran out of
+	// space, before it could write its number.
+	lockUnsigned = time.Second
 	// lockTimeout bounds the wait for a lock that its holder keeps touching.
 	lockTimeout = lockStale + 2*time.Second
 	// lockPoll is the longest pause between two tries.
@@ -29,7 +32,7 @@ var errLocked = errors.New("locked by another process for too long")
 // heldLocks are the lock files of this process. A lock file with our process number that is not
 // among them was left by an earlier process with the same number. It is a fact about the process, so
 // it is one for all Stores.
-var heldLocks sync.Map // lockID -> true
+var heldLocks sync.Map // lockID -> bool: held; false: it could not be removed
 
 type lockID struct{ device, inode uint64 }
 
@@ -82,7 +85,9 @@ func (l *dotlock) create(n *namer) error {
 	}
 	if err != nil {
 		heldLocks.Delete(l.id)
-		_ = l.dir.Remove(l.name)
+		if l.dir.Remove(l.name) != nil {
+			heldLocks.Store(l.id, false) // left behind, perhaps without its content
+		}
 	}
 	return err
 }
@@ -119,11 +124,16 @@ func (s *Store) breakStale(l *dotlock) (bool, error) {
 }
 
 func (s *Store) isStale(l *dotlock, info faultfs.Info) bool {
+	id := lockID{info.Device, info.Inode}
+	if held, ours := heldLocks.Load(id); ours && held == false {
+		heldLocks.Delete(id)
+		return true
+	}
 	text, err := faultfs.ReadFile(l.dir, l.name, 512)
 	pid, host, ok := strings.Cut(strings.TrimSpace(string(text)), ":")
 	if n, numErr := strconv.Atoi(pid); err == nil && ok && numErr == nil && host == s.names.host {
 		if pid == s.names.pid {
-			_, held := heldLocks.Load(lockID{info.Device, info.Inode})
+			_, held := heldLocks.Load(id)
 			return !held
 		}
 		if processGone(n) {
@@ -131,5 +141,8 @@ func (s *Store) isStale(l *dotlock, info faultfs.Info) bool {
 		}
 	}
 	age := s.now().Sub(info.ModTime)
+	if !ok && age > lockUnsigned {
+		return true
+	}
 	return age > lockStale
 }

@@ -34,6 +34,11 @@ type folder struct {
 	state     state
 	listLock  *dotlock // of the uidlist, while listDepth > 0
 	listDepth int
+	lockFile  faultfs.File // see exclusive; nil until it is needed
+	owned     bool         // exclusive is in force
+	declared  bool         // the note of a change is on the disk
+	index     index
+	derived   derived
 
 	appends appendQueue
 	watch   watchers
@@ -70,8 +75,8 @@ func (m ctxMutex) unlock() { <-m }
 
 // openFolder opens the directories of a folder. new, cur or tmp that are missing are made: other
 // programs leave them out. A link in their place is refused (F06).
-func openFolder(a *account, dir string) (f *folder, err error) {
-	f = &folder{acct: a, dir: dir, base: a.root, lock: make(ctxMutex, 1)}
+func openFolder(a *account, dir string) (_ *folder, err error) {
+	f := &folder{acct: a, dir: dir, base: a.root, lock: make(ctxMutex, 1)}
 	f.watch.init()
 	if dir != "" {
 		if f.base, err = a.root.OpenDir(dir); err != nil {
@@ -124,6 +129,11 @@ func notFound(err error) error {
 }
 
 func (f *folder) closeDirs() {
+	f.index.close()
+	f.derived.drop()
+	if f.lockFile != nil {
+		_ = f.lockFile.Close()
+	}
 	dirs := []faultfs.Dir{f.tmp, f.new.Dir, f.cur.Dir}
 	if f.dir != "" {
 		dirs = append(dirs, f.base)
@@ -142,21 +152,24 @@ func (f *folder) stillThere() bool {
 	if f.gone.Load() || f.broken.Load() {
 		return false
 	}
-	if f.dir != "" {
-		if info, err := f.acct.root.Lstat(f.dir); err != nil || !sameDir(info, f.info) {
-			return false
-		}
+	if f.dir != "" && moved(f.acct.root, f.dir, f.info) {
+		return false
 	}
 	for i, d := range []faultfs.Dir{f.tmp, f.new.Dir, f.cur.Dir} {
-		named, err := f.base.Lstat(subDirs[i])
-		if err != nil {
-			return false
-		}
-		if open, err := d.Stat(); err != nil || !sameDir(named, open) {
+		if open, err := d.Stat(); err == nil && moved(f.base, subDirs[i], open) {
 			return false
 		}
 	}
 	return true
+}
+
+// moved reports that a name does not lead to a directory any more. When that can not be found out, it has not.
+func moved(d faultfs.Dir, name string, info faultfs.Info) bool {
+	now, err := d.Lstat(name)
+	if err != nil {
+		return errors.Is(err, fs.ErrNotExist)
+	}
+	return !sameDir(now, info)
 }
 
 // failed notes an error after which a directory handle must not be used again, and returns it.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -135,6 +136,20 @@ func (f *folder) resolve(ctx context.Context, l mailbox.FlagList) (flagBits, err
 	}
 	bits, _ = f.state.keywords.flagBits(l)
 	return bits, nil
+}
+
+// resolveFor is resolve; lenient leaves out the keywords that find no room: mail must not be stuck for
+// a label.
+func (f *folder) resolveFor(ctx context.Context, l mailbox.FlagList, lenient bool) (flagBits, error) {
+	bits, err := f.resolve(ctx, l)
+	for lenient && errors.Is(err, mailbox.ErrKeywordLimit) && len(l.Keywords) > 0 {
+		// One after the other: the first ones may still fit.
+		_, missing := f.state.keywords.flagBits(l)
+		last := missing[len(missing)-1]
+		l.Keywords = slices.DeleteFunc(slices.Clone(l.Keywords), func(k string) bool { return strings.EqualFold(k, last) })
+		bits, err = f.resolve(ctx, l)
+	}
+	return bits, err
 }
 
 // addKeywords writes the file with some more names; the uidlist is locked.

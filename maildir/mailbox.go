@@ -11,7 +11,7 @@ import (
 )
 
 // Mailbox is a handle on a folder, from Account.Open. It implements mailbox.Mailbox and the optional
-// interfaces mailbox.MultiAppender, mailbox.Watcher and mailbox.Locker. It is safe for concurrent use.
+// interfaces mailbox.MultiAppender, mailbox.Derived, mailbox.Identified, mailbox.Watcher and mailbox.Locker. It is safe for concurrent use.
 type Mailbox struct {
 	f      *folder
 	name   string
@@ -47,17 +47,13 @@ func (m *Mailbox) begin(ctx context.Context) (*folder, error) {
 	return f, nil
 }
 
-// locked is begin with the state locked and brought up to date.
-func (m *Mailbox) locked(ctx context.Context) (*folder, error) {
+// locked is begin with the state locked and brought up to date; write as in enter. f.leave must follow.
+func (m *Mailbox) locked(ctx context.Context, write bool) (*folder, error) {
 	f, err := m.begin(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if err := f.lock.lock(ctx); err != nil {
-		return nil, err
-	}
-	if err := f.refresh(ctx); err != nil {
-		f.lock.unlock()
+	if err := f.enter(ctx, write); err != nil {
 		return nil, m.vanished(f, err)
 	}
 	return f, nil
@@ -74,16 +70,16 @@ func (m *Mailbox) vanished(f *folder, err error) error {
 }
 
 // Changes implements mailbox.Mailbox.
-func (m *Mailbox) Changes(ctx context.Context, since mailbox.ModSeq) (*mailbox.Changes, error) {
-	f, err := m.locked(ctx)
+func (m *Mailbox) Changes(ctx context.Context, since mailbox.ModSeq) (_ *mailbox.Changes, err error) {
+	f, err := m.locked(ctx, false)
 	if err != nil {
 		return nil, err
 	}
-	defer f.lock.unlock()
+	defer f.leave(&err)
 	s := &f.state
 	newer := func(r *rec) bool { return r.modSeq > uint64(since) }
 	if uint64(since) < s.modSeq {
-		if err := f.fill(newer); err != nil {
+		if err := f.fill(ctx, newer); err != nil {
 			return nil, err
 		}
 	}
@@ -152,22 +148,29 @@ func (s *state) expungedSince(m uint64) mailbox.UIDSet {
 // Read implements mailbox.Mailbox.
 func (m *Mailbox) Read(ctx context.Context, uids mailbox.UIDSet) iter.Seq2[mailbox.Message, error] {
 	return func(yield func(mailbox.Message, error) bool) {
-		f, err := m.locked(ctx)
+		f, wanted, err := m.wanted(ctx, uids)
 		if err != nil {
 			yield(mailbox.Message{}, err)
 			return
 		}
-		var wanted []uint32
-		for i := range f.state.t.selected(uids) {
-			wanted = append(wanted, f.state.t.recs[i].uid)
-		}
-		f.lock.unlock()
 		for _, uid := range wanted {
 			if !m.readOne(ctx, f, uid, yield) {
 				return
 			}
 		}
 	}
+}
+
+// wanted returns the UIDs of uids that have a message.
+func (m *Mailbox) wanted(ctx context.Context, uids mailbox.UIDSet) (f *folder, wanted []uint32, err error) {
+	if f, err = m.locked(ctx, false); err != nil {
+		return nil, nil, err
+	}
+	defer f.leave(&err)
+	for i := range f.state.t.selected(uids) {
+		wanted = append(wanted, f.state.t.recs[i].uid)
+	}
+	return f, wanted, nil
 }
 
 // readOne yields one message; false ends the sequence.
@@ -192,7 +195,7 @@ func (f *folder) openMessage(ctx context.Context, uid uint32) (meta mailbox.Meta
 	if err := f.lock.lock(ctx); err != nil {
 		return meta, nil, err
 	}
-	defer f.lock.unlock()
+	defer f.leave(&err)
 	t := &f.state.t
 	err = f.withFile(ctx, uid, func(i int, name string) (err error) {
 		c, err = openContent(f.cur.Dir, name)
@@ -203,8 +206,10 @@ func (f *folder) openMessage(ctx context.Context, uid uint32) (meta mailbox.Meta
 		if r.getSize() != c.size {
 			r.setSize(c.size)
 			f.state.counts = nil
+			f.index.learned++
 		}
 		if r.getDate() == noDate {
+			f.index.learned++
 			info, err := c.file.Stat()
 			if err != nil {
 				return errors.Join(err, c.Close())
@@ -231,7 +236,11 @@ func (f *folder) withFile(ctx context.Context, uid uint32, do func(i int, name s
 		if try == findTries {
 			return mailbox.ErrGone
 		}
-		if err := f.scan(ctx, true); err != nil {
+		err = f.exclusive(ctx)
+		if err == nil {
+			err = f.scan(ctx, true)
+		}
+		if err != nil {
 			return err
 		}
 	}

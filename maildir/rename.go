@@ -1,6 +1,7 @@
 package maildir
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -70,8 +71,8 @@ func (a *account) plan(src, dst string) ([][2]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := a.root.Lstat(dst); err == nil {
-		return nil, mailbox.ErrExists
+	if _, err := a.root.Lstat(dst); !errors.Is(err, fs.ErrNotExist) {
+		return nil, cmp.Or(err, mailbox.ErrExists)
 	}
 	var moves [][2]string
 	for _, d := range dirs {
@@ -106,13 +107,13 @@ func (a *account) move(moves [][2]string) error {
 			a.store.forget(a, m[0])
 			continue
 		}
+		undone := true
 		for _, done := range slices.Backward(moves[:i]) {
-			if a.root.Rename(done[1], a.root, done[0]) == nil {
-				a.store.forget(a, done[1])
-			}
+			undone = a.root.Rename(done[1], a.root, done[0]) == nil && undone
+			a.store.forget(a, done[1])
 		}
-		if len(moves) > 1 {
-			_ = a.root.Remove(renameName)
+		if len(moves) > 1 && undone {
+			_ = a.root.Remove(renameName) // else the next use of the account finishes the renaming
 		}
 		return notFound(err)
 	}

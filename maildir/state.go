@@ -23,6 +23,7 @@ type state struct {
 	expunged []expunge // ascending modSeq
 	uidNext  uint32    // above every UID given, by us or in the list
 
+	floor  floor
 	counts *counts // nil: to be counted
 }
 
@@ -46,6 +47,18 @@ func (f *folder) nextModSeq() uint64 {
 	s := &f.state
 	s.modSeq = max(s.modSeq+1, uint64(max(f.acct.store.now().UnixMicro(), 1)))
 	return s.modSeq
+}
+
+// forget takes ascending UIDs, gone at mod-sequence m, out of the table.
+func (s *state) forget(m uint64, uids []uint32) {
+	s.counts = nil
+	s.noteExpunged(m, uids)
+	s.t.remove(func(_ int, r *rec) bool {
+		for len(uids) > 0 && uids[0] < r.uid {
+			uids = uids[1:]
+		}
+		return len(uids) > 0 && uids[0] == r.uid
+	})
 }
 
 // noteExpunged remembers UIDs that went at mod-sequence m.

@@ -35,6 +35,9 @@ type Store struct {
 	// MaxMessage limits a message, in octets of network form: mailbox.ErrTooLarge above. Zero means
 	// 256 MiB; negative means no limit.
 	MaxMessage int64
+	// QuotaOctets and QuotaMessages limit an account that has no limits of its own (mailbox.SetQuota, or a
+	// maildirsize file): octets in network form, and messages, in all folders. Zero means no limit.
+	QuotaOctets, QuotaMessages int64
 	// IdleFolders is how many folders stay in memory when nobody has them open, with four
 	// descriptors each. Zero means 64; negative means none.
 	IdleFolders int
@@ -181,7 +184,8 @@ func (s *Store) share(path string, root faultfs.Dir) (*account, error) {
 	if a != nil && sameDir(a.info, info) {
 		a.refs++
 		s.mu.Unlock()
-		return a, root.Close()
+		_ = root.Close()
+		return a, nil
 	}
 	s.mu.Unlock()
 	a = &account{store: s, path: path, root: root, info: info, refs: 1, folders: make(map[string]*folder)}
@@ -193,7 +197,8 @@ func (s *Store) share(path string, root faultfs.Dir) (*account, error) {
 	defer s.mu.Unlock()
 	if other := s.accounts[path]; other != nil && sameDir(other.info, info) {
 		other.refs++ // somebody else was faster
-		return other, root.Close()
+		_ = root.Close()
+		return other, nil
 	}
 	s.accounts[path] = a
 	return a, nil
@@ -248,6 +253,7 @@ func (s *Store) acquire(a *account, name string) (*folder, error) {
 		s.take(other)
 		return other, nil
 	}
+	f.refs = 1
 	a.folders[dir] = f
 	a.refs++
 	return f, nil

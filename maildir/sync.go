@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"slices"
 	"time"
 
@@ -13,15 +14,26 @@ import (
 )
 
 // refresh brings the state up to what lies on the disk. f.lock is held. Where nothing has changed, it costs
-// four stats.
+// five stats; else other processes are kept out until leave.
 func (f *folder) refresh(ctx context.Context) error {
 	if !f.state.loaded {
+		if err := f.exclusive(ctx); err != nil {
+			return err
+		}
 		return f.load(ctx)
+	}
+	if f.indexChanged() {
+		if err := f.exclusive(ctx); err != nil {
+			return err
+		}
 	}
 	if err := f.state.keywords.refresh(f.base); err != nil {
 		return err
 	}
 	if !f.state.list.unchanged(f.base.Lstat(listName)) {
+		if err := f.exclusive(ctx); err != nil {
+			return err
+		}
 		if err := f.reread(ctx); err != nil {
 			return err
 		}
@@ -44,18 +56,43 @@ func (f *folder) look(ctx context.Context) error {
 	if !lookNew && !lookCur {
 		return nil
 	}
+	if err := f.exclusive(ctx); err != nil {
+		return err
+	}
 	return f.scan(ctx, lookCur)
 }
 
-// load reads the folder for the first time.
-func (f *folder) load(ctx context.Context) error {
-	f.state = state{loads: f.state.loads + 1, modSeq: f.state.modSeq}
+// load reads the folder for the first time: the index if there is a good one, else the uidlist; then what
+// has changed since. f.owned is set.
+func (f *folder) load(ctx context.Context) (err error) {
+	modSeq := f.state.modSeq
+	f.state = state{loads: f.state.loads + 1}
+	s := &f.state
+	if s.floor, err = f.readFloor(); err != nil {
+		return err
+	}
+	err = f.readIndex()
+	if err == nil {
+		return f.resume(ctx, modSeq)
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		f.acct.store.log("index made anew", "folder", f.base.Name(), "err", err)
+	}
+	f.state = state{loads: s.loads, floor: s.floor, modSeq: max(modSeq, s.floor.modSeq)}
+	return f.loadCold(ctx)
+}
+
+// loadCold begins without an index. All messages get one new mod-sequence, above all that were given.
+func (f *folder) loadCold(ctx context.Context) error {
 	s := &f.state
 	if err := s.keywords.refresh(f.base); err != nil {
 		return err
 	}
 	if err := f.loadList(ctx); err != nil {
 		return err
+	}
+	if s.floor.validity == s.list.validity {
+		s.uidNext = max(s.uidNext, s.floor.uid) // the list may have lost lines
 	}
 	s.modSeq = f.nextModSeq()
 	s.horizon = s.modSeq
@@ -67,7 +104,26 @@ func (f *folder) load(ctx context.Context) error {
 		return err
 	}
 	s.expunged, s.loaded = nil, true
+	f.index.sure = true
 	return nil
+}
+
+// resume goes on from the index.
+func (f *folder) resume(ctx context.Context, modSeq uint64) error {
+	s := &f.state
+	s.modSeq = max(s.modSeq, modSeq)
+	if err := s.keywords.refresh(f.base); err != nil {
+		return err
+	}
+	if !s.list.unchanged(f.base.Lstat(listName)) {
+		was := s.list
+		s.list.known = false // it may be another file at the same place: read all of it
+		s.list.validity = was.validity
+		if err := f.reread(ctx); err != nil {
+			return err
+		}
+	}
+	return f.look(ctx)
 }
 
 // loadList reads the UIDs, or begins anew where there is no list that can be trusted.
@@ -102,7 +158,7 @@ func (f *folder) newList(ctx context.Context, cause error) error {
 	if !errors.Is(cause, fs.ErrNotExist) {
 		f.acct.store.log("new UIDVALIDITY", "folder", f.base.Name(), "err", cause)
 	}
-	validity, err := f.acct.nextValidity(old.validity)
+	validity, err := f.acct.nextValidity(max(old.validity, s.floor.validity))
 	if err != nil {
 		return err
 	}
@@ -132,65 +188,83 @@ func (f *folder) reread(ctx context.Context) error {
 	})
 	switch {
 	case errors.Is(err, errList), errors.Is(err, fs.ErrNotExist):
-		return f.restart(ctx, err)
+		return f.restart(ctx, validity, err)
 	case err != nil:
 		s.list.known = false
 		return err
 	case s.list.validity != validity:
-		return f.restart(ctx, fmt.Errorf("%w: UIDVALIDITY has changed", errList))
+		return f.restart(ctx, validity, errValidity)
 	}
-	if s.uidNext = max(next, s.list.uidNext()); s.list.uidNext() < next {
-		s.list.next = next // an older copy has come back: UIDs above it are taken
+	lost, err := f.merge(entries, whole)
+	if err != nil {
+		return f.restart(ctx, validity, err)
 	}
-	return f.merge(ctx, entries, whole)
-}
-
-// merge compares lines with what is known: another UID for a known file is trouble.
-func (f *folder) merge(ctx context.Context, entries []listEntry, whole bool) error {
-	s := &f.state
-	names := newNameTable(&s.t)
-	listed := make(map[string]uint32)
-	if !whole {
-		for base, uid := range s.listed {
-			listed[base] = uid
-		}
+	s.uidNext = max(next, s.list.uidNext())
+	if lost || s.list.torn || s.list.uidNext() < next {
+		// An older copy has come back, or lines were cut off: what we know goes back into it.
+		s.list.next = s.uidNext
+		return f.rewrite(ctx)
 	}
-	for _, e := range entries {
-		i, taken := s.t.find(e.uid)
-		if j := names.find(e.base); j >= 0 && s.t.recs[j].uid != e.uid || taken && string(s.t.base(&s.t.recs[i])) != e.base {
-			return f.restart(ctx, fmt.Errorf("%w: UID %d of %.100q contradicts what it was", errList, e.uid, e.base))
-		} else if j < 0 {
-			listed[e.base] = e.uid
-		}
-	}
-	s.listed = listed
 	return nil
 }
 
-// restart forgets the UIDs: the list on the disk is damaged or another one. Clients see a new UIDVALIDITY.
-func (f *folder) restart(ctx context.Context, cause error) error {
-	f.acct.store.log("uidlist read again", "folder", f.base.Name(), "err", cause)
-	before := f.state
-	err := f.load(ctx)
-	if err == nil && f.state.list.validity <= before.list.validity && before.list.validity != 0 {
-		if f.state.list.validity < before.list.validity || !errors.Is(cause, fs.ErrNotExist) {
-			f.state.list.validity = max(f.state.list.validity, before.list.validity)
-			err = f.newUIDs(ctx)
+var errValidity = fmt.Errorf("%w: UIDVALIDITY has changed", errList)
+
+// merge compares lines with what is known. lost reports that known messages have no line any more.
+// Another UID for a known file is an error.
+func (f *folder) merge(entries []listEntry, whole bool) (lost bool, err error) {
+	s := &f.state
+	names := newNameTable(&s.t)
+	listed, matched := make(map[string]uint32), 0
+	if !whole {
+		maps.Copy(listed, s.listed)
+	}
+	for _, e := range entries {
+		i, taken := s.t.find(e.uid)
+		j := names.find(e.base)
+		switch {
+		case j >= 0 && s.t.recs[j].uid == e.uid:
+			matched++
+		case j >= 0 && e.uid < s.t.recs[j].uid && !taken:
+			// an old line of a message that went and came back
+		case j >= 0, taken && string(s.t.base(&s.t.recs[i])) != e.base:
+			return false, fmt.Errorf("%w: UID %d of %.100q contradicts what it was", errList, e.uid, e.base)
+		case e.uid >= s.uidNext || s.listed[e.base] == e.uid:
+			listed[e.base] = e.uid // its file may come; lines of expunged messages are below
 		}
 	}
+	s.listed = listed
+	return whole && matched < len(s.t.recs), nil
+}
+
+// restart forgets the UIDs: the list on the disk is damaged or another one. Clients see a new
+// UIDVALIDITY unless the list has one already.
+func (f *folder) restart(ctx context.Context, validity uint32, cause error) error {
+	f.acct.store.log("uidlist read anew", "folder", f.base.Name(), "err", cause)
+	if err := f.dropIndex(); err != nil {
+		return err
+	}
+	s := &f.state
+	*s = state{loads: s.loads + 1, modSeq: s.modSeq, floor: floor{validity: validity, modSeq: s.floor.modSeq}}
+	if err := f.loadCold(ctx); err != nil {
+		return err
+	}
 	f.changed()
-	return err
+	if s.list.validity <= validity {
+		return f.newUIDs(ctx, validity)
+	}
+	return nil
 }
 
 // newUIDs gives the folder a higher UIDVALIDITY and keeps the numbers.
-func (f *folder) newUIDs(ctx context.Context) error {
+func (f *folder) newUIDs(ctx context.Context, old uint32) error {
 	unlock, err := f.lockList(ctx)
 	if err != nil {
 		return err
 	}
 	defer unlock()
 	l := &f.state.list
-	if l.validity, err = f.acct.nextValidity(l.validity); err != nil {
+	if l.validity, err = f.acct.nextValidity(max(l.validity, old)); err != nil {
 		return err
 	}
 	return f.writeList(l, &f.state.t)
@@ -418,12 +492,14 @@ func (f *folder) apply(changed []seenFile, missing []uint32) {
 	if s.loaded {
 		modSeq = f.nextModSeq()
 	}
+	var logged []*rec
 	for _, c := range changed {
 		i, ok := s.t.find(c.uid)
 		if !ok {
 			continue
 		}
 		r := &s.t.recs[i]
+		logged = append(logged, r)
 		old := r.flags
 		base, info := splitInfo(c.name)
 		s.t.setName(r, base, info)
@@ -431,6 +507,9 @@ func (f *folder) apply(changed []seenFile, missing []uint32) {
 		if s.loaded && r.flags != old {
 			r.modSeq = modSeq
 		}
+	}
+	if len(logged) > 0 {
+		f.logMessages(logged)
 	}
 	if len(missing) > 0 {
 		f.forgetUIDs(modSeq, missing)
@@ -440,18 +519,11 @@ func (f *folder) apply(changed []seenFile, missing []uint32) {
 	}
 }
 
-// forgetUIDs takes ascending UIDs out of the table.
+// forgetUIDs takes ascending UIDs out of the table and notes it.
 func (f *folder) forgetUIDs(modSeq uint64, uids []uint32) {
-	s := &f.state
-	s.counts = nil
-	s.noteExpunged(modSeq, uids)
-	s.t.remove(func(_ int, r *rec) bool {
-		if len(uids) > 0 && uids[0] == r.uid {
-			uids = uids[1:]
-			return true
-		}
-		return false
-	})
+	f.state.forget(modSeq, uids)
+	f.derived.forget(uids)
+	f.logExpunge(modSeq, uids)
 }
 
 // takeFresh gives UIDs to files that have none: those of the list, else new ones that are
@@ -540,6 +612,7 @@ func (f *folder) addFresh(names []string, uids []uint32) {
 	if s.loaded {
 		modSeq = f.nextModSeq()
 	}
+	var added []uint32
 	for i, name := range names {
 		if uids[i] == 0 {
 			continue
@@ -550,20 +623,36 @@ func (f *folder) addFresh(names []string, uids []uint32) {
 		r.modSeq = modSeq
 		s.keywords.cover(r.flags)
 		s.t.add(r)
+		added = append(added, r.uid)
 	}
+	f.logUIDs(added)
 	if s.loaded {
 		f.changed()
 	}
 }
 
+// logUIDs notes the present state of some messages for the index.
+func (f *folder) logUIDs(uids []uint32) {
+	recs := make([]*rec, 0, len(uids))
+	for _, u := range uids {
+		if i, ok := f.state.t.find(u); ok {
+			recs = append(recs, &f.state.t.recs[i])
+		}
+	}
+	f.logMessages(recs)
+}
+
 // fill looks at the files whose date is not known yet: its date, and its size where the name has
 // none that fits.
-func (f *folder) fill(want func(r *rec) bool) error {
+func (f *folder) fill(ctx context.Context, want func(r *rec) bool) error {
 	t := &f.state.t
 	for i := range t.recs {
 		r := &t.recs[i]
 		if r.getDate() != noDate || !want(r) {
 			continue
+		}
+		if err := f.exclusive(ctx); err != nil {
+			return err
 		}
 		info, err := f.cur.Lstat(t.file(r))
 		if errors.Is(err, fs.ErrNotExist) {
@@ -578,6 +667,7 @@ func (f *folder) fill(want func(r *rec) bool) error {
 			r.setSize(size)
 			f.state.counts = nil
 		}
+		f.index.learned++
 	}
 	return nil
 }

@@ -64,6 +64,9 @@ const MaxAddresses = 100_000
 // no address ("MAILER-DAEMON") is an entry with an empty Domain. Encoded words are never decoded here (P03).
 func ParseAddresses(v string) (Addresses, error) {
 	p := addressParser{lexer: lexer{s: v}}
+	if n := strings.Count(v, ","); n > 0 {
+		p.out = make(Addresses, 0, min(n+1, MaxAddresses))
+	}
 	for !p.done() && len(p.out) < MaxAddresses {
 		p.entry()
 	}

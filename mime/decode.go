@@ -198,21 +198,11 @@ func (d *base64Decoder) warning() WarningKind {
 }
 
 func (d *base64Decoder) decode(dst, src []byte, _, atEOF bool) (nDst, nSrc int) {
-	t := &base64Tables
 	n, i := 0, 0
 	for i < len(src) {
 		if d.n == 0 {
-			for i+8 <= len(src) && n+8 <= len(dst) {
-				s := src[i : i+8 : i+8]
-				a := t[0][s[0]] | t[1][s[1]] | t[2][s[2]] | t[3][s[3]]
-				b := t[0][s[4]] | t[1][s[5]] | t[2][s[6]] | t[3][s[7]]
-				if a|b >= 1<<24 {
-					break
-				}
-				binary.BigEndian.PutUint64(dst[n:], uint64(a)<<40|uint64(b)<<16)
-				n += 6
-				i += 8
-			}
+			kDst, kSrc := base64Groups(dst[n:], src[i:])
+			n, i = n+kDst, i+kSrc
 			if i == len(src) {
 				break
 			}
@@ -224,6 +214,31 @@ func (d *base64Decoder) decode(dst, src []byte, _, atEOF bool) (nDst, nSrc int) 
 		n += d.finish(dst[n:])
 	}
 	return n, len(src)
+}
+
+// base64Groups is the fast path: whole groups, two at a time, and line ends between them.
+func base64Groups(dst, src []byte) (n, i int) {
+	t := &base64Tables
+	for i+8 <= len(src) && n+8 <= len(dst) {
+		s := src[i : i+8 : i+8]
+		a := t[0][s[0]] | t[1][s[1]] | t[2][s[2]] | t[3][s[3]]
+		b := t[0][s[4]] | t[1][s[5]] | t[2][s[6]] | t[3][s[7]]
+		switch {
+		case a|b < 1<<24:
+			binary.BigEndian.PutUint64(dst[n:], uint64(a)<<40|uint64(b)<<16)
+			n += 6
+			i += 8
+		case a < 1<<24: // the line ends half-way, as lines of 76 characters do
+			binary.BigEndian.PutUint32(dst[n:], a<<8)
+			n += 3
+			i += 4
+		case s[0] == '\r' && s[1] == '\n':
+			i += 2
+		default:
+			return n, i
+		}
+	}
+	return n, i
 }
 
 // octet takes one character outside of the fast path.

@@ -179,16 +179,19 @@ func readDate(g *Header, name string) time.Time {
 	return t
 }
 
+// firstWord cuts what many write after a value: "5.1.1 (no such user)".
+func firstWord(v string) string {
+	x := lexer{s: v}
+	x.skipCFWS()
+	return x.until(endOfWord)
+}
+
 func readRecipient(g *Header) DSNRecipient {
-	status := g.Value("Status")
-	if i := strings.IndexAny(status, " \t("); i >= 0 {
-		status = status[:i] // many write "5.1.1 (no such user)"
-	}
 	return DSNRecipient{
 		OriginalRecipient: parseTyped(g.Value("Original-Recipient")),
 		FinalRecipient:    parseTyped(g.Value("Final-Recipient")),
 		Action:            strings.ToLower(g.Value("Action")),
-		Status:            status,
+		Status:            firstWord(g.Value("Status")),
 		RemoteMTA:         parseTyped(g.Value("Remote-MTA")),
 		Diagnostic:        parseTyped(g.Value("Diagnostic-Code")),
 		LastAttempt:       readDate(g, "Last-Attempt-Date"),

@@ -89,15 +89,15 @@ func (r *Report) Feedback() (*Feedback, error) {
 		MailFrom:     g.Value("Original-Mail-From"),
 		ArrivalDate:  readDate(g, "Arrival-Date"),
 		ReportingMTA: parseTyped(g.Value("Reporting-MTA")),
-		SourceIP:     g.Value("Source-IP"),
+		SourceIP:     firstWord(g.Value("Source-IP")),
 		Original:     r.Original,
 		HeadersOnly:  r.HeadersOnly,
 	}
 	if f.ArrivalDate.IsZero() {
 		f.ArrivalDate = readDate(g, "Received-Date") // the name before RFC 5965 was done
 	}
-	f.Version, _ = strconv.Atoi(g.Value("Version")) // zero where there is no number
-	f.Incidents, _ = strconv.Atoi(g.Value("Incidents"))
+	f.Version, _ = strconv.Atoi(firstWord(g.Value("Version"))) // zero where there is no number
+	f.Incidents, _ = strconv.Atoi(firstWord(g.Value("Incidents")))
 	f.each(func(name string, values *[]string) {
 		for _, field := range g.Fields(name) {
 			*values = append(*values, field.Value())

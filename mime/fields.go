@@ -158,6 +158,11 @@ func (p *parser) contentFields(part *Part, get func(fieldID) string, digest bool
 		p.params.reset(v)
 		part.Type = p.params.contentType()
 		p.warnParams(part, n)
+		if part.Type.Type == "text" {
+			if _, known := findCharset(part.Type.Charset()); !known {
+				p.warn(WarnCharset, part.HeaderStart, n)
+			}
+		}
 	}
 	if v := get(fieldDisposition); v != "" {
 		p.params.reset(v)
@@ -185,7 +190,7 @@ func (p *parser) warnParams(part *Part, n int) {
 func encodingToken(v string) string {
 	x := lexer{s: v}
 	x.skipCFWS()
-	return strings.ToLower(strings.Trim(x.until(";"), `"'`))
+	return strings.ToLower(strings.Trim(x.until(endOfItem), `"'`))
 }
 
 // languages reads a Content-Language field (RFC 3282).
@@ -194,7 +199,7 @@ func languages(v string) []string {
 	x := lexer{s: v}
 	for len(out) < DefaultMaxParams {
 		x.skipCFWS()
-		if tag := x.until(","); tag != "" {
+		if tag := x.until(endOfTag); tag != "" {
 			out = append(out, tag)
 		}
 		if x.skipCFWS(); !x.eat(',') {

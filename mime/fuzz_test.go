@@ -51,6 +51,59 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
+// FuzzReader checks that a Reader finds what Parse finds, in pieces of any size, whether bodies are read or passed over.
+func FuzzReader(f *testing.F) {
+	f.Add(crlf(nested), byte(7))
+	f.Add("Content-Type: multipart/mixed; boundary=b\n\n--b\n\nx\n--b--", byte(0x81))
+	f.Fuzz(func(t *testing.T, msg string, how byte) {
+		o := Options{MaxDepth: 5, MaxParts: 20}
+		want := parse(t, msg, o)
+		r := NewReader(&pieces{strings.NewReader(msg), int(how&0x3f) + 1}, o)
+		for {
+			p, err := r.Next()
+			if err == io.EOF {
+				break
+			}
+			require.NoError(t, err)
+			if p.Kind == Leaf && how&0x80 != 0 {
+				body, err := io.ReadAll(r)
+				require.NoError(t, err)
+				q := &want.Parts[r.Index()]
+				require.Equal(t, msg[q.BodyStart:q.BodyEnd], string(body))
+			}
+		}
+		require.Equal(t, want, r.Structure())
+	})
+}
+
+// pieces reads at most n octets at a time.
+type pieces struct {
+	r io.Reader
+	n int
+}
+
+func (p *pieces) Read(b []byte) (int, error) { return p.r.Read(b[:min(len(b), p.n)]) }
+
+// FuzzHeader checks that a header block writes back as it was, and that edits touch only the fields they name (M08).
+func FuzzHeader(f *testing.F) {
+	f.Add("A: b\r\n c\r\nX : y\n\r\nrest")
+	f.Fuzz(func(t *testing.T, block string) {
+		h := ParseHeader([]byte(block))
+		before := string(h.Bytes())
+		require.True(t, strings.HasPrefix(block, before))
+		x, err := NewField("X-Fuzz", "v")
+		require.NoError(t, err)
+		h.Prepend(x)
+		require.Equal(t, "X-Fuzz: v\r\n"+before, string(h.Bytes()))
+		if h.Delete("x-fuzz") == 1 {
+			require.Equal(t, before, string(h.Bytes()))
+		}
+		again, err := ReadHeader(strings.NewReader(block), Options{})
+		require.NoError(t, err)
+		require.Equal(t, ParseHeader([]byte(block)), again)
+	})
+}
+
 // FuzzUnmarshal gives arbitrary octets to UnmarshalBinary: an error, or a structure whose methods work.
 func FuzzUnmarshal(f *testing.F) {
 	for _, m := range []string{crlf(nested), ""} {

@@ -59,19 +59,23 @@ func unfold(s string) string {
 	if strings.IndexByte(s, '\n') < 0 {
 		return s
 	}
-	return string(appendUnfolded(make([]byte, 0, len(s)), s))
+	return string(appendUnfolded(make([]byte, 0, len(s)), []byte(s)))
 }
 
-func appendUnfolded[T string | []byte](dst []byte, s T) []byte {
-	for i := 0; i < len(s); i++ {
-		switch {
-		case s[i] == '\n':
-		case s[i] == '\r' && i+1 < len(s) && s[i+1] == '\n':
-		default:
-			dst = append(dst, s[i])
+// appendUnfolded appends s without its CRLFs and LFs.
+func appendUnfolded(dst, s []byte) []byte {
+	for {
+		i := bytes.IndexByte(s, '\n')
+		if i < 0 {
+			return append(dst, s...)
 		}
+		line := s[:i]
+		if i > 0 && s[i-1] == '\r' {
+			line = s[:i-1]
+		}
+		dst = append(dst, line...)
+		s = s[i+1:]
 	}
-	return dst
 }
 
 // A Header is a list of fields in the order of the message, which keeps their raw octets. Edits touch only the fields they

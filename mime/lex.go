@@ -106,17 +106,35 @@ func (x *lexer) quotedSlow(start int) string {
 }
 
 // until reads up to one of the octets of stop, white space or a comment.
-func (x *lexer) until(stop string) string {
+func (x *lexer) until(stop *octets) string {
 	start := x.i
-	for x.i < len(x.s) {
-		c := x.s[x.i]
-		if c == ' ' || c == '\t' || c == '\r' || c == '\n' || c == '(' || strings.IndexByte(stop, c) >= 0 {
-			break
-		}
+	for x.i < len(x.s) && !stop[x.s[x.i]] {
 		x.i++
 	}
 	return x.s[start:x.i]
 }
+
+// octets is a set.
+type octets [256]bool
+
+// stopAt is a set of stops, which always has white space and the beginning of a comment.
+func stopAt(special string) *octets {
+	var o octets
+	for _, c := range []byte(" \t\r\n(" + special) {
+		o[c] = true
+	}
+	return &o
+}
+
+var (
+	endOfWord    = stopAt("")
+	endOfTag     = stopAt(",")
+	endOfItem    = stopAt(";")
+	endOfName    = stopAt("=;")
+	endOfValue   = stopAt(";\"")
+	endOfType    = stopAt("/;=")
+	endOfSubtype = stopAt(";=\"")
+)
 
 // quote writes s as a quoted-string.
 func quote(s string) string {

@@ -97,7 +97,7 @@ const (
 	WarnBase64                                  // characters outside the alphabet, or a length that is no multiple of four
 	WarnQuotedPrintable                         // an escape that is none, or a soft line break at the end
 	WarnUuencode                                // a line that is not uuencoded
-	WarnCharset                                 // an unknown charset, or bytes that are not text in it
+	WarnCharset                                 // text in an unknown charset
 )
 
 var warningTexts = [...]string{
@@ -116,7 +116,7 @@ var warningTexts = [...]string{
 	WarnBase64:           "malformed base64",
 	WarnQuotedPrintable:  "malformed quoted-printable",
 	WarnUuencode:         "malformed uuencode",
-	WarnCharset:          "unknown or malformed charset",
+	WarnCharset:          "unknown charset",
 }
 
 // String returns the kind in words.

@@ -72,12 +72,12 @@ func (p *paramParser) reset(v string) {
 
 func (p *paramParser) contentType() ContentType {
 	p.skipCFWS()
-	typ := p.until("/;=")
+	typ := p.until(endOfType)
 	p.skipCFWS()
 	var sub string
 	if p.eat('/') {
 		p.skipCFWS()
-		sub = p.until(";=\"")
+		sub = p.until(endOfSubtype)
 	}
 	ct := ContentType{Type: strings.ToLower(typ), Subtype: strings.ToLower(sub)}
 	if !isToken(typ) || !isToken(sub) {
@@ -95,7 +95,7 @@ func (p *paramParser) contentType() ContentType {
 
 func (p *paramParser) disposition() string {
 	p.skipCFWS()
-	d := strings.ToLower(p.until(";"))
+	d := strings.ToLower(p.until(endOfItem))
 	if !isToken(d) {
 		p.err = errMalformedParam
 		d = "attachment" // RFC 2183 §2.8: what is not understood is an attachment
@@ -112,11 +112,11 @@ func (p *paramParser) params() Params {
 		if p.done() {
 			break
 		}
-		name := strings.ToLower(p.until("=;"))
+		name := strings.ToLower(p.until(endOfName))
 		p.skipCFWS()
 		if !p.eat('=') {
 			p.err = errMalformedParam
-			p.until(";")
+			p.until(endOfItem)
 			continue
 		}
 		p.skipBlank()
@@ -124,6 +124,9 @@ func (p *paramParser) params() Params {
 		if len(p.slab)-first == p.max {
 			p.err = errTooManyParams
 			break
+		}
+		if p.slab == nil {
+			p.slab = make([]Param, 0, 8)
 		}
 		p.slab = append(p.slab, Param{name, value})
 	}
@@ -154,14 +157,14 @@ func (p *paramParser) value() string {
 		return v
 	}
 	start := p.i
-	v := p.until(";\"")
+	v := p.until(endOfValue)
 	p.skipCFWS()
 	if p.done() || p.peek() == ';' || p.startsParam() {
 		return v
 	}
-	// Not a token: a name with spaces, such as "name=my file (1).txt".
+	// Not a token: a name with spaces, such as "name=my file (1).txt". The search goes on from here, not from start, so that
+	// nothing is looked at twice.
 	p.err = errMalformedParam
-	p.i = start
 	p.skipTo(';')
 	return strings.TrimRight(p.s[start:p.i], " \t")
 }

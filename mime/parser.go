@@ -45,6 +45,7 @@ type parser struct {
 	scan   scanner
 	limits limits
 	out    *Structure
+	parts  []Part // where Parse collects them, before it takes as many as there are
 	state  state
 	stack  []frame
 	hit    hit

@@ -15,19 +15,19 @@ import "io"
 //		io.Copy(dst, r.Decoded())
 //	}
 type Reader struct {
-	p      parser
+	p      *parser // borrowed; nil when the message is over
+	err    error   // why it is over
 	out    Structure
 	limit  int64
 	block  []byte // the header of the current part
 	data   []byte // of the body, not yet read
 	part   int    // the current part
 	inBody bool   // its body goes on
-	done   bool
 }
 
 // NewReader starts to read a message.
 func NewReader(r io.Reader, o Options) *Reader {
-	x := &Reader{limit: o.limits().header}
+	x := &Reader{p: parsers.Get().(*parser), limit: o.limits().header}
 	x.p.start(r, o, &x.out)
 	return x
 }
@@ -37,7 +37,7 @@ func NewReader(r io.Reader, o Options) *Reader {
 // of the message the error is io.EOF; else it is one of reading, or *Warning with Options.Strict.
 func (r *Reader) Next() (*Part, error) {
 	r.block, r.data, r.inBody = r.block[:0], nil, false
-	for {
+	for r.p != nil {
 		ev, data := r.p.next()
 		switch ev {
 		case evField:
@@ -50,22 +50,25 @@ func (r *Reader) Next() (*Part, error) {
 			r.inBody = r.out.Parts[r.part].Kind == Leaf
 			return &r.out.Parts[r.part], nil
 		case evEnd:
-			return nil, r.end()
+			r.end()
 		}
 	}
+	return nil, r.err
 }
 
-// end tells why there is no more.
-func (r *Reader) end() error {
-	if !r.done && r.p.err == nil {
+// end notes why there is no more, and gives the parser back.
+func (r *Reader) end() {
+	if r.err = r.p.err; r.err == nil {
 		r.p.total()
+		r.err = io.EOF
 	}
-	r.done = true
-	r.p.scan.release()
-	if r.p.err != nil {
-		return r.p.err
-	}
-	return io.EOF
+	r.giveBack()
+}
+
+func (r *Reader) giveBack() {
+	r.p.stop()
+	parsers.Put(r.p)
+	r.p = nil
 }
 
 // Index returns the index of the current part in Structure.Parts.
@@ -105,7 +108,7 @@ func (r *Reader) WriteTo(w io.Writer) (int64, error) {
 // fill makes data non-empty.
 func (r *Reader) fill() error {
 	for len(r.data) == 0 {
-		if !r.inBody {
+		if !r.inBody || r.p == nil {
 			return io.EOF
 		}
 		switch ev, data := r.p.next(); ev {
@@ -139,8 +142,10 @@ func (r *Reader) Structure() *Structure { return &r.out }
 
 // Close gives the memory back. It is needed only where a message is not read to its end.
 func (r *Reader) Close() error {
-	r.p.scan.release()
-	r.p.state, r.p.stack = stDone, nil
+	if r.p != nil {
+		r.err = io.EOF
+		r.giveBack()
+	}
 	r.data, r.inBody = nil, false
 	return nil
 }

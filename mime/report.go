@@ -244,7 +244,7 @@ func parseTyped(v string) Typed {
 	}
 	x := lexer{s: typ}
 	x.skipCFWS()
-	return Typed{Type: strings.ToLower(x.until("")), Value: strings.Trim(value, " \t")}
+	return Typed{Type: strings.ToLower(x.until(endOfWord)), Value: strings.Trim(value, " \t")}
 }
 
 // groupWriter makes a group of fields and keeps the first error. Empty values are left out.

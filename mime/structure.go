@@ -63,6 +63,9 @@ type Structure struct {
 	Lines    int64 // lines of the message
 }
 
+// maxPooledParts bounds what a parser keeps for the next message.
+const maxPooledParts = 64
+
 var parsers = sync.Pool{New: func() any { return new(parser) }}
 
 // Parse reads the structure of a message in one pass and in memory that does not depend on its size. It never fails because a
@@ -80,16 +83,18 @@ func Parse(c Content, o Options) (*Structure, error) {
 func ParseStream(r io.Reader, o Options) (*Structure, error) {
 	p := parsers.Get().(*parser)
 	defer parsers.Put(p)
-	s := &Structure{Parts: make([]Part, 0, 4)}
+	s := &Structure{Parts: p.parts[:0]}
 	p.start(r, o, s)
 	defer p.stop()
 	for ev := evField; ev != evEnd; {
 		ev, _ = p.next()
 	}
 	if p.err != nil {
+		p.parts = nil
 		return nil, p.err
 	}
 	p.total()
+	p.parts, s.Parts = s.Parts, slices.Clone(s.Parts)
 	return s, nil
 }
 
@@ -106,6 +111,10 @@ func (p *parser) stop() {
 	p.scan.release()
 	p.scan.r, p.out = nil, nil
 	p.params = paramParser{}
+	clear(p.parts)
+	if cap(p.parts) > maxPooledParts {
+		p.parts = nil
+	}
 	clear(p.scan.delims[:cap(p.scan.delims)])
 	if cap(p.header.text) > windowSize {
 		p.header.text = nil

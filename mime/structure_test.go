@@ -487,6 +487,12 @@ func TestEncodedMessageIsALeaf(t *testing.T) {
 	require.Equal(t, []WarningKind{WarnEncoding}, kinds(s))
 }
 
+func TestUnknownCharsetIsAWarning(t *testing.T) {
+	for charset, want := range map[string][]WarningKind{"utf-8": nil, "KOI8-R": nil, "made-up": {WarnCharset}, "utf-7": {WarnCharset}} {
+		require.Equal(t, want, kinds(parse(t, "Content-Type: text/plain; charset="+charset+"\r\n\r\n", Options{})), charset)
+	}
+}
+
 func TestReadErrors(t *testing.T) {
 	_, err := ParseStream(io.MultiReader(strings.NewReader("Subject: x"), iotest.ErrReader(io.ErrClosedPipe)), Options{})
 	require.ErrorIs(t, err, io.ErrClosedPipe)

@@ -29,7 +29,7 @@ func (c *conn) authConn() *auth.Conn {
 // auth is AUTH mechanism [initial-response] (RFC 4954 §4). The table allows it between transactions only.
 func (c *conn) auth(arg string) (reply, error) {
 	switch {
-	case c.set.Auth == nil:
+	case c.set.Auth == nil, c.extended && !c.offered.has(extAuth) && len(c.mechanisms()) > 0: // the Session does not want it
 		return "", c.fault(502, goniec.EnhancedCode{5, 5, 1}, "AUTH is not offered")
 	case c.authenticated:
 		return "", c.fault(503, goniec.EnhancedCode{5, 5, 1}, "already authenticated")
@@ -75,6 +75,7 @@ func (c *conn) challenge(text string) (string, error) {
 	c.say("\r\n")
 	line, err := c.readCommand(maxAuthLine)
 	c.beginStage(c.set.StageTimeout)
+	c.traceLine(TraceLine{Text: masked})
 	var f crlf.Error
 	switch {
 	case err == nil:

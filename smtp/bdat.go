@@ -180,6 +180,7 @@ func (s *chunkSource) more() {
 		if err == nil && s.command(line) {
 			return
 		}
+		c.limitErrors()
 		if c.closing {
 			s.failed = errHungUp
 			return

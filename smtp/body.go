@@ -232,7 +232,11 @@ func (d *dotSource) fault() error {
 
 // textOptions are the rules for the text of a message.
 func (c *conn) textOptions() crlf.TextOptions {
-	return crlf.TextOptions{MaxLine: max(c.set.MaxTextLine, 0), MaxBytes: max(c.set.MaxMessageBytes, 0)}
+	bare := crlf.Reject
+	if c.set.BareNewlines == NormaliseBare {
+		bare = crlf.Normalise
+	}
+	return crlf.TextOptions{Bare: bare, MaxLine: max(c.set.MaxTextLine, 0), MaxBytes: max(c.set.MaxMessageBytes, 0)}
 }
 
 // startDataStage begins the client's time for a message.

@@ -54,6 +54,8 @@ var commands = [...]command{
 	{"HELP", always, junk, (*conn).help},
 	{"STARTTLS", greeted, noArg | last, (*conn).startTLS},
 	{"AUTH", greeted, last, (*conn).auth},
+	{"XCLIENT", fresh | greeted, last, (*conn).xclient},
+	{"XFORWARD", greeted, 0, (*conn).xforward},
 	{"QUIT", always, noArg | last, (*conn).quitCmd},
 }
 
@@ -94,6 +96,7 @@ var spaceBytes = []byte(" ")
 func (c *conn) execute(line []byte) {
 	var buf [maxVerb]byte
 	verb, arg, ok := cutVerb(line, &buf)
+	c.traceIn(verb, line)
 	if c.state == fresh && isForeign(line) {
 		c.refuse(goniec.NewStatus(421, goniec.EnhancedCode{4, 7, 0}, "this is no "+c.set.dialect.Extended+" client"))
 		return
@@ -153,7 +156,7 @@ func (c *conn) outOfStep(verb string) error {
 
 func (c *conn) countJunk() error {
 	c.junk++
-	if !over(c.junk, c.set.MaxJunk) {
+	if !over(c.junk, c.relaxed(c.set.MaxJunk, stressJunk)) {
 		return nil
 	}
 	return goniec.NewStatus(421, goniec.EnhancedCode{4, 7, 0}, "too many commands without a message")

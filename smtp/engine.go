@@ -31,6 +31,7 @@ type conn struct {
 	state   state
 	offered extension // by the last EHLO
 
+	forward *attributes     // of XFORWARD, for the next transaction
 	env     goniec.Envelope // of the transaction; used again and again
 	rcpt    goniec.Recipient
 	open    bool // Mail was accepted, and neither Data nor Reset ended it yet
@@ -52,7 +53,8 @@ type reply = string
 
 // handle is the life of a connection.
 func (set *settings) handle(ctx context.Context, nc *netserver.Conn) {
-	c := &conn{w: crlf.NewWriter(nc)}
+	c := &conn{}
+	c.w = crlf.NewWriter(c.traced(set, nc))
 	c.Conn = Conn{set: set, nc: nc, remote: nc.Remote(), local: nc.Local(), tls: nc.TLS()}
 	c.log = set.log
 	if c.remote.IsValid() {
@@ -62,8 +64,38 @@ func (set *settings) handle(ctx context.Context, nc *netserver.Conn) {
 	c.r.Reset(nc)
 	c.state = fresh
 	defer c.end()
-	for c.greet(); !c.closing; c.step() {
+	for c.welcome(); !c.closing; c.step() {
 	}
+}
+
+// welcome waits for the time of the banner.
+func (c *conn) welcome() {
+	if d := c.set.BannerDelay; d > 0 && c.talksEarly(d) {
+		return
+	}
+	c.greet()
+}
+
+// talksEarly waits d, and ends the connection of a client that speaks meanwhile.
+func (c *conn) talksEarly(d time.Duration) bool {
+	err := c.nc.BeginIdle(d)
+	if err == nil {
+		err = c.r.Wait()
+		if ended := c.nc.EndIdle(); ended != nil {
+			err = ended
+		}
+	}
+	switch {
+	case err == nil:
+		c.log.Info("client talks before the banner")
+		c.say("554 5.5.0 wait for the banner\r\n")
+		c.closing = true
+		return true
+	case errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(err, ErrServerClosed):
+		return false
+	}
+	c.hangUp(err)
+	return true
 }
 
 // end takes leave: what is still to be said, then what the Session has to know.
@@ -138,14 +170,15 @@ func (c *conn) step() {
 	line, err := c.readCommand(c.maxLine())
 	if err != nil {
 		c.badLine(err)
-		return
+	} else {
+		c.execute(line)
 	}
-	c.execute(line)
 	for c.again != "" && !c.closing {
 		again := c.again
 		c.again = ""
 		c.execute([]byte(again))
 	}
+	c.limitErrors()
 }
 
 // maxLine is the limit of the next line, without its CRLF. Where AUTH is possible it may carry an initial response (RFC 4954
@@ -166,7 +199,7 @@ func (c *conn) readCommand(limit int) ([]byte, error) {
 	if err := c.w.Flush(); err != nil {
 		return nil, err
 	}
-	if err := c.nc.BeginIdle(c.set.CommandTimeout); err != nil {
+	if err := c.nc.BeginIdle(c.commandTimeout()); err != nil {
 		return nil, err
 	}
 	if c.state == fresh && c.r.Wait() == nil && c.r.Peek()[0] == tlsHandshake {
@@ -185,6 +218,23 @@ var crlfBytes = []byte("\r\n")
 const tlsHandshake = 0x16
 
 var errTLSHello = errors.New("TLS handshake on a port without implicit TLS")
+
+// commandTimeout is how long the client may take for the next command.
+func (c *conn) commandTimeout() time.Duration {
+	d := c.set.CommandTimeout
+	if c.nc.Stressed() && (d < 0 || d > stressTimeout) {
+		return stressTimeout
+	}
+	return d
+}
+
+// relaxed returns limit, or what counts instead while the server is nearly full.
+func (c *conn) relaxed(limit, stressed int) int {
+	if c.nc.Stressed() && (limit < 0 || limit > stressed) {
+		return stressed
+	}
+	return limit
+}
 
 // badLine answers what is no line, or ends the connection.
 func (c *conn) badLine(err error) {
@@ -226,9 +276,13 @@ func (c *conn) refuse(err error) {
 	if s.Code == 421 { // RFC 5321 §3.8: the reply that announces the end
 		c.closing, c.parted = true, true
 	}
-	if over(c.errors, c.set.MaxErrors) && !c.closing {
+}
+
+// limitErrors ends the connection of a client that makes one error after the other.
+func (c *conn) limitErrors() {
+	if over(c.errors, c.relaxed(c.set.MaxErrors, stressErrors)) && !c.closing {
 		c.say("421 4.7.0 too many errors\r\n")
-		c.closing = true
+		c.closing, c.parted = true, true
 	}
 }
 

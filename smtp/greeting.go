@@ -105,7 +105,7 @@ func (c *conn) mayOffer(e extension) bool {
 	case extBinaryMIME:
 		return c.offered.has(extChunking) // RFC 3030 §3
 	case extXClient, extXForward:
-		return false
+		return c.mayXClient()
 	}
 	return true
 }
@@ -121,6 +121,9 @@ func (c *conn) ownExtensions() []string {
 	}
 	if limits := c.limitsLine(); limits != "" {
 		lines = append(lines, limits)
+	}
+	if c.mayXClient() {
+		lines = append(lines, xclientLine, xforwardLine)
 	}
 	return lines
 }

@@ -27,7 +27,8 @@ var (
 )
 
 // Server serves SMTP. The zero value with a Handler is ready, limited and closed to relaying. Fields must not change
-// while it serves. Its methods are safe for concurrent use.
+// while it serves. When four of five connections of MaxConns are taken, clients get 10 s for a command, one error and one idle
+// command. Its methods are safe for concurrent use.
 type Server struct {
 	// Addr is the address of ListenAndServe, "host:port" or "unix:/path". "" means ":25", with TLS ":465". Port 0 takes a free
 	// one; ListenAddr tells which.
@@ -52,8 +53,24 @@ type Server struct {
 	// means that such a message is answered 451: it comes again, and the others get it twice.
 	Bounce goniec.Deliverer
 
+	// BareNewlines is the policy for a bare CR or LF in a message. Zero, RejectBare, refuses the message.
+	BareNewlines BarePolicy
+	// BannerDelay makes a client wait for the banner; one that speaks before is sent away (554). Many senders of junk do not
+	// wait. Zero means none.
+	BannerDelay time.Duration
+
+	// ProxyFrom lists the networks of trusted proxies: a connection from one must begin with a PROXY protocol header (version 1 or
+	// 2), whose addresses then are the client's. Anybody else's header is refused as a foreign protocol.
+	ProxyFrom []netip.Prefix
+	// XClientFrom lists the networks of trusted relays and filters, which may say by XCLIENT whose mail they pass on, and by
+	// XFORWARD what the log and the Received field should say. Everybody else gets 550.
+	XClientFrom []netip.Prefix
+
 	// Logger takes one record for each transaction, and what goes wrong. Nil is silent.
 	Logger *slog.Logger
+	// Trace is called with each line of the dialogue, credentials masked and messages left out. It is called by the
+	// connections' goroutines, so it must be safe for concurrent use. Nil means no trace.
+	Trace func(c *Conn, line TraceLine)
 
 	// MaxMessageBytes limits a message in octets. Zero means 50 MiB; negative means no limit.
 	MaxMessageBytes int64
@@ -111,6 +128,17 @@ type Server struct {
 	inFlight atomic.Int64
 }
 
+// BarePolicy says what happens to a message with a bare CR or LF, which RFC 5321 §2.3.8 forbids: what one hop takes for text
+// the next may take for the end of the message.
+type BarePolicy uint8
+
+const (
+	// RejectBare refuses the message with 550 5.6.0.
+	RejectBare BarePolicy = iota
+	// NormaliseBare makes each a CRLF. A dot behind it is text.
+	NormaliseBare
+)
+
 // The defaults of Server's limits.
 const (
 	defaultMaxMessage      = 50 << 20
@@ -127,6 +155,11 @@ const (
 	defaultMinDataRate     = 500
 	defaultStageTimeout    = 4 * time.Minute
 	defaultFinishTimeout   = 9 * time.Minute
+
+	// What counts when four of five connections are taken, so that those who only hold theirs make room: Postfix's figures.
+	stressTimeout = 10 * time.Second
+	stressErrors  = 1
+	stressJunk    = 1
 )
 
 // ListenAndServe listens on Addr and serves until Shutdown or Close.
@@ -179,6 +212,7 @@ func (s *Server) ServeDialect(d *Dialect, l net.Listener, implicitTLS bool) erro
 		MaxConnsPerIP:    s.MaxConnsPerIP,
 		RatePerIP:        s.RatePerIP,
 		Exempt:           s.ExemptFrom,
+		ProxyFrom:        s.ProxyFrom,
 		ReadTimeout:      set.CommandTimeout,
 		WriteTimeout:     s.WriteTimeout,
 	}

@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"math/big"
 	"net"
+	"net/netip"
 	"strconv"
 	"strings"
 	"sync"
@@ -307,13 +308,27 @@ func describe(e *goniec.Envelope) string {
 	if !e.HoldUntil.IsZero() {
 		hold = e.HoldUntil.Sub(e.Received).Round(time.Second).String()
 	}
-	return fmt.Sprintf("from=%s to=[%s] body=%s utf8=%v reqtls=%v size=%d ret=%s envid=%s authsender=%s hold=%s by=%s prio=%d proto=%s user=%s helo=%s",
-		e.From.Path(), strings.Join(to, ", "), e.Body, e.UTF8, e.RequireTLS, e.Size, e.Ret, e.EnvID, e.AuthSender, hold, by, e.Priority,
+	return fmt.Sprintf("remote=%s local=%s rdns=%s from=%s to=[%s] body=%s utf8=%v reqtls=%v size=%d ret=%s envid=%s authsender=%s hold=%s by=%s prio=%d proto=%s user=%s helo=%s",
+		e.Origin.Remote, e.Origin.Local, e.Origin.RDNS, e.From.Path(), strings.Join(to, ", "), e.Body, e.UTF8, e.RequireTLS, e.Size, e.Ret, e.EnvID, e.AuthSender, hold, by, e.Priority,
 		e.Origin.Protocol, e.Origin.User, e.Origin.Helo)
 }
 
-// setMore applies the settings of later files.
-func setMore(t *testing.T, _ *smtp.Server, _ *recorder, key, _ string) {
+// setMore applies the settings that need more than a number.
+func setMore(t *testing.T, srv *smtp.Server, _ *recorder, key, value string) {
 	t.Helper()
-	t.Fatalf("unknown setting %q", key)
+	loopback := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	switch key {
+	case "bare":
+		srv.BareNewlines = smtp.NormaliseBare
+	case "proxy":
+		srv.ProxyFrom = loopback
+	case "xclient":
+		srv.XClientFrom = loopback
+	case "banner-delay":
+		d, err := time.ParseDuration(value)
+		require.NoError(t, err)
+		srv.BannerDelay = d
+	default:
+		t.Fatalf("unknown setting %q", key)
+	}
 }

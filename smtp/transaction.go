@@ -60,6 +60,10 @@ func (c *conn) parseMail(path string) error {
 func (c *conn) fillOrigin() {
 	o := &c.env.Origin
 	o.Remote, o.Local, o.Helo, o.RDNS = c.remote, c.local, c.helo, c.rdns
+	if c.forward != nil {
+		c.forward.apply(o)
+		c.forward = nil
+	}
 	o.Protocol = c.set.dialect.with(c.extended, &c.env, c.tls != nil, c.authenticated)
 	if c.tls != nil {
 		o.TLSVersion, o.TLSCipher = tlsNames(c.tls)

@@ -38,12 +38,12 @@ func compose(o *options, log io.Writer) ([]service, error) {
 
 	return listening(
 		service{"receive", "smtp", o.smtp, &smtp.Server{
-			Addr: o.smtp, Hostname: o.hostname, TLSConfig: tlsConfig, Logger: logger,
+			Addr: o.smtp, Hostname: o.hostname, TLSConfig: tlsConfig, Logger: logger, BareNewlines: o.bareNewlines,
 			Handler: smtp.DeliverTo(router(delivery.Trusted(o.trusted...))),
 		}},
 		service{"submit", "smtp", o.submission, &smtp.Server{
 			Addr: o.submission, Hostname: o.hostname, TLSConfig: tlsConfig, Logger: logger,
-			Auth: users, AllowInsecureAuth: o.insecureAuth,
+			Auth: users, AllowInsecureAuth: o.insecureAuth, BareNewlines: o.bareNewlines,
 			Handler: smtp.Chain(smtp.DeliverTo(router(delivery.Authenticated)), smtp.WrapSession(requireAuth)),
 		}},
 		service{"deliver", "lmtp", o.lmtp, &lmtp.Server{

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/goniec-mail/goniec/internal/selfsigned"
+	"github.com/goniec-mail/goniec/smtp"
 )
 
 // options are the flags, checked.
@@ -22,6 +23,7 @@ type options struct {
 	domains                      []string
 	trusted                      []netip.Prefix
 	insecureAuth, demo           bool
+	bareNewlines                 smtp.BarePolicy
 }
 
 // demoUsers are the accounts of the demo. Their passwords are known to everybody.
@@ -88,6 +90,8 @@ func (o *options) complete() error {
 	if !o.demo {
 		return nil
 	}
+	// In the demo, a message file from an editor may be sent as it is, with LF for line ends.
+	o.bareNewlines = smtp.NormaliseBare
 	o.domains, o.insecureAuth, o.users = []string{"demo.test"}, true, filepath.Join(o.data, "users")
 	err := writeNew(o.users, demoUsers)
 	if err != nil {

@@ -3,14 +3,20 @@ package benchpeers
 import (
 	"bufio"
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"io"
+	"math/big"
 	"net"
 	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	peer "github.com/emersion/go-smtp"
 
@@ -44,7 +50,7 @@ func startServer(b *testing.B, name string, cfg *tls.Config) string {
 		b.Cleanup(func() { srv.Close() })
 	case "go-smtp":
 		srv := peer.NewServer(nullBackend{})
-		srv.Domain = "mx.example.org"
+		srv.Domain, srv.TLSConfig = "mx.example.org", cfg
 		go srv.Serve(l)
 		b.Cleanup(func() { srv.Close() })
 	}
@@ -148,10 +154,34 @@ func BenchmarkTransaction(b *testing.B) {
 	}
 }
 
+// BenchmarkBDAT is BenchmarkTransaction in one chunk, behind DATA in the same run.
+func BenchmarkBDAT(b *testing.B) {
+	for _, size := range []int{75 << 10, 1 << 20} {
+		msg := message(size)
+		chunk := append(fmt.Appendf(nil, "MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.org>\r\nBDAT %d LAST\r\n", len(msg)-3), msg[:len(msg)-3]...)
+		for _, how := range []string{"DATA", "BDAT"} {
+			b.Run(fmt.Sprintf("size=%d/%s", size, how), func(b *testing.B) {
+				c := newClient(b, startServer(b, "goniec", nil))
+				defer c.Close()
+				b.SetBytes(int64(len(msg)))
+				b.ReportAllocs()
+				for b.Loop() {
+					if how == "DATA" {
+						c.transaction(b, msg)
+						continue
+					}
+					c.Write(chunk)
+					c.replies(b, 3)
+				}
+			})
+		}
+	}
+}
+
 // BenchmarkIdle measures the memory of a connection that has said EHLO and waits.
 func BenchmarkIdle(b *testing.B) {
 	for _, name := range []string{"goniec", "go-smtp"} {
-		b.Run(name, func(b *testing.B) {
+		b.Run(name+"/plain", func(b *testing.B) {
 			addr := startServer(b, name, nil)
 			const n = 1000
 			conns := make([]*client, 0, n)
@@ -169,6 +199,50 @@ func BenchmarkIdle(b *testing.B) {
 			}
 		})
 	}
+}
+
+// BenchmarkIdleTLS is BenchmarkIdle behind STARTTLS. The client's end lives in the same process, so the figure is of both ends: the
+// server's is below it.
+func BenchmarkIdleTLS(b *testing.B) {
+	for _, name := range []string{"goniec", "go-smtp"} {
+		b.Run(name, func(b *testing.B) {
+			addr := startServer(b, name, certificate(b))
+			const n = 500
+			conns := make([]*client, 0, n)
+			before := memory()
+			for range n {
+				c := newClient(b, addr)
+				io.WriteString(c, "STARTTLS\r\n")
+				c.replies(b, 1)
+				sec := tls.Client(c.Conn, &tls.Config{InsecureSkipVerify: true})
+				if err := sec.Handshake(); err != nil {
+					b.Fatal(err)
+				}
+				conns = append(conns, &client{sec, nil})
+			}
+			both := memory()
+			for b.Loop() {
+			}
+			b.ReportMetric(float64(both-before)/n, "B/conn-both-ends")
+			for _, c := range conns {
+				c.Conn.(*tls.Conn).NetConn().Close()
+			}
+		})
+	}
+}
+
+// certificate is one of our own.
+func certificate(b *testing.B) *tls.Config {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		b.Fatal(err)
+	}
+	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &key.PublicKey, key)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
 }
 
 // memory is heap and stack in use.

@@ -1,0 +1,404 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/textproto"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/goniec-mail/goniec/internal/peertest"
+)
+
+// The test binary is the server when this variable is set.
+const asServer = "GONIEC_TEST_MAILSERVER"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asServer) != "" {
+		main()
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// process is a running server.
+type process struct {
+	cmd   *exec.Cmd
+	dir   string
+	addrs map[string]string // by purpose
+	out   *output
+	done  chan error
+}
+
+// output keeps what the server prints.
+type output struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.String()
+}
+
+var anyPort = []string{"-smtp", "127.0.0.1:0", "-submission", "127.0.0.1:0", "-lmtp", "127.0.0.1:0", "-pop3", "127.0.0.1:0"}
+
+// launch starts a server in dir; wrap is put in front of its command line.
+func launch(t testing.TB, dir string, wrap []string, args ...string) *process {
+	self, err := os.Executable()
+	require.NoError(t, err)
+	line := append(append(append([]string{}, wrap...), self), args...)
+	p := &process{cmd: exec.Command(line[0], line[1:]...), dir: dir, out: &output{}, done: make(chan error, 1), addrs: map[string]string{}}
+	p.cmd.Dir, p.cmd.Env = dir, append(os.Environ(), asServer+"=1")
+	p.cmd.Stdout, p.cmd.Stderr = p.out, p.out
+	require.NoError(t, p.cmd.Start())
+	go func() { p.done <- p.cmd.Wait() }()
+	t.Cleanup(func() {
+		_ = p.cmd.Process.Kill()
+		<-p.done
+		if t.Failed() {
+			t.Logf("the server printed:\n%s", p.out)
+		}
+	})
+	return p
+}
+
+var listens = regexp.MustCompile(`(?m)^  (\w+) +(?:smtp|lmtp|pop3) (\S+)$`)
+
+// start launches a server and waits until it says where it listens.
+func start(t testing.TB, dir string, args ...string) *process {
+	p := launch(t, dir, nil, append(append([]string{}, anyPort...), args...)...)
+	p.ready(t)
+	return p
+}
+
+func (p *process) ready(t testing.TB) {
+	require.Eventually(t, func() bool {
+		for _, m := range listens.FindAllStringSubmatch(p.out.String(), -1) {
+			p.addrs[m[1]] = m[2]
+		}
+		return len(p.addrs) >= 4 && (strings.Contains(p.out.String(), "Try:") || !strings.Contains(p.out.String(), "(demo)"))
+	}, 20*time.Second, 5*time.Millisecond, "the server did not start")
+}
+
+// interrupt is Ctrl-C.
+func (p *process) interrupt(t testing.TB) time.Duration {
+	begin := time.Now()
+	require.NoError(t, p.cmd.Process.Signal(os.Interrupt))
+	select {
+	case err := <-p.done:
+		require.NoError(t, err)
+		p.done <- err
+	case <-time.After(10 * time.Second):
+		t.Fatal("the server does not stop")
+	}
+	return time.Since(begin)
+}
+
+// dialogue says lines to a server and returns the replies; each is awaited.
+func dialogue(t testing.TB, addr string, lines ...string) []string {
+	c, err := textproto.Dial("tcp", addr)
+	require.NoError(t, err)
+	defer c.Close()
+	_, _, err = c.ReadResponse(220)
+	require.NoError(t, err)
+	var replies []string
+	for _, l := range lines {
+		require.NoError(t, c.PrintfLine("%s", l))
+		code, text, err := c.ReadResponse(0)
+		if code == 0 {
+			require.NoError(t, err)
+		}
+		replies = append(replies, fmt.Sprintf("%d %s", code, text))
+	}
+	return replies
+}
+
+func send(t testing.TB, addr, to, msg string) string {
+	r := dialogue(t, addr, "EHLO test", "MAIL FROM:<you@example.org>", "RCPT TO:<"+to+">", "DATA", msg+"\r\n.")
+	return r[len(r)-1]
+}
+
+func TestDemoAnswers(t *testing.T) {
+	p := start(t, t.TempDir())
+	require.Regexp(t, "^250 2\\.", send(t, p.addrs["receive"], "alice@demo.test", "Subject: x\r\n\r\nx"))
+	r := dialogue(
+		t, p.addrs["receive"], "EHLO test", "MAIL FROM:<you@example.org>",
+		"RCPT TO:<nobody@demo.test>", "RCPT TO:<x@elsewhere.example>", "RCPT TO:<postmaster@demo.test>", "RCPT TO:<Postmaster>", "RCPT TO:<alice+tag@demo.test>",
+	)
+	require.Contains(t, r[2], "550 5.1.1")
+	require.Contains(t, r[3], "550 5.7.1")
+	for _, ok := range r[4:] {
+		require.Contains(t, ok, "250 2.1.5")
+	}
+	r = dialogue(
+		t, p.addrs["submit"], "EHLO test", "MAIL FROM:<alice@demo.test>", "AUTH PLAIN AGFsaWNlQGRlbW8udGVzdABhbGljZQ==",
+		"MAIL FROM:<alice@demo.test>", "RCPT TO:<x@elsewhere.example>", "RCPT TO:<bob@demo.test>",
+	)
+	require.Contains(t, r[1], "530 5.7.0")
+	require.Contains(t, r[2], "235 ")
+	require.Contains(t, r[4], "451 4.3.0 no route yet")
+	require.Contains(t, r[5], "250 2.1.5")
+	r = dialogue(t, p.addrs["deliver"], "LHLO test")
+	require.Contains(t, r[0], "250 ")
+	require.Less(t, p.interrupt(t), 2*time.Second)
+	require.Contains(t, p.out.String(), "stopped; everything accepted is delivered")
+}
+
+// S16: forms in which relays were tricked; none may reach an outside recipient.
+func TestS16_NoOpenRelay(t *testing.T) {
+	p := start(t, t.TempDir())
+	us, far := "demo.test", "far.example"
+	for _, from := range []string{"", "you@" + us, "postmaster@localhost", "x@[127.0.0.1]", "you@" + far} {
+		lines := []string{"EHLO test", "MAIL FROM:<" + from + ">"}
+		forms := []string{
+			"u@" + far, "u%" + far + "@" + us, far + "!u@" + us, `"u@` + far + `"`, `"u@` + far + `"@` + us, "@" + us + ":u@" + far, "@" + us + ",@b.example:u@" + far,
+			"u@" + far + "@" + us, "u@[127.0.0.1]", "u%" + far + "@[127.0.0.1]", "u@[" + far + "]", far + "!u", "u%" + far, `"u%` + far + `"@` + us, "u@" + us + "@" + far,
+			"alice@" + us + "." + far, "alice@" + us + "%" + far, "u@localhost", "u%" + far + "@localhost", "\"alice@" + us + "\"@" + far, "u@" + us + ":" + far,
+		}
+		for _, f := range forms {
+			lines = append(lines, "RCPT TO:<"+f+">")
+		}
+		for i, reply := range dialogue(t, p.addrs["receive"], lines...)[2:] {
+			require.Regexp(t, `^5\d\d 5\.`, reply, "RCPT TO:<%s> from <%s>", forms[i], from)
+		}
+	}
+}
+
+// S17: a message that went round too often is refused, and so is one that was here before.
+func TestS17_Loops(t *testing.T) {
+	p := start(t, t.TempDir())
+	hops := strings.Repeat("Received: by x; Thu, 1 Jan 2026 00:00:00 +0000\r\n", 100)
+	require.Regexp(t, "^554 5.4.6", send(t, p.addrs["receive"], "alice@demo.test", hops+"Received: once more\r\n\r\nx"))
+	require.Regexp(t, "^554 5.4.6", send(t, p.addrs["receive"], "alice@demo.test", "Delivered-To: alice@demo.test\r\n\r\nx"))
+	require.Regexp(t, "^250 ", send(t, p.addrs["receive"], "alice@demo.test", hops[:len(hops)/2]+"\r\nx"))
+}
+
+// S19: a thousand unknown recipients are refused at RCPT, and the session survives them.
+func TestS19_UnknownRecipients(t *testing.T) {
+	p := start(t, t.TempDir())
+	lines := []string{"EHLO test", "MAIL FROM:<you@example.org>"}
+	for i := range 1000 {
+		lines = append(lines, fmt.Sprintf("RCPT TO:<nobody%d@demo.test>", i))
+	}
+	for _, reply := range dialogue(t, p.addrs["receive"], lines...)[2:] {
+		require.Regexp(t, "^550 5.1.1", reply)
+	}
+}
+
+func TestBadStarts(t *testing.T) {
+	dir := t.TempDir()
+	file := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+		return path
+	}
+	users := file("users", "alice@own.test:{PLAIN}a\n")
+	busy, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer busy.Close()
+	for name, c := range map[string]struct {
+		args []string
+		want string
+	}{
+		"port in use":       {[]string{"-data", dir, "-smtp", busy.Addr().String()}, "another server listens there; stop it or choose another port"},
+		"public demo":       {[]string{"-data", dir, "-smtp", ":2525"}, "the demo's passwords are public; use a loopback address"},
+		"public demo pop3":  {[]string{"-data", dir, "-pop3", "0.0.0.0:2110"}, "will not listen on 0.0.0.0:2110"},
+		"public clear text": {[]string{"-data", dir, "-users", users, "-domains", "own.test", "-insecure-auth", "-pop3", "[::]:0"}, "-insecure-auth sends passwords in clear text"},
+		"data is a file":    {[]string{"-data", filepath.Join(users, "x")}, "data folder: mkdir"},
+		"no users":          {[]string{"-data", dir, "-users", filepath.Join(dir, "none"), "-domains", "own.test"}, "no such file"},
+		"broken users":      {[]string{"-data", dir, "-users", file("broken", "alice@own.test:{PLAIN}a\nbob@own.test\x00:x\n"), "-domains", "own.test"}, filepath.Join(dir, "broken") + ":2: "},
+		"users, no domains": {[]string{"-data", dir, "-users", users}, "-users needs -domains"},
+		"domains, no users": {[]string{"-data", dir, "-domains", "own.test"}, "-domains needs -users"},
+		"bad network":       {[]string{"-data", dir, "-trusted", "127.0.0.1"}, `"127.0.0.1" is no network in CIDR form`},
+		"stray argument":    {[]string{"start"}, `unexpected argument "start"`},
+		"bad domain":        {[]string{"-data", dir, "-users", users, "-domains", "not a domain"}, `domain "not a domain"`},
+		"nothing to serve":  {[]string{"-data", dir, "-smtp", "", "-submission", "", "-lmtp", "", "-pop3", ""}, "nothing to serve"},
+		"unknown flag":      {[]string{"-port", "25"}, "flag provided but not defined"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			args := c.args
+			if name != "nothing to serve" {
+				args = append(append([]string{}, anyPort...), args...)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+			defer cancel()
+			err := run(ctx, args, io.Discard, io.Discard)
+			require.ErrorContains(t, err, c.want)
+		})
+	}
+}
+
+// Beyond the demo: own users, own mail folders, a network that may relay, no listener where none is wanted.
+func TestOwnUsers(t *testing.T) {
+	dir := t.TempDir()
+	users := filepath.Join(dir, "users")
+	require.NoError(t, os.WriteFile(users, []byte("zoe@own.test:{PLAIN}secret\n"), 0o600))
+	p := launch(t, dir, nil, "-users", users, "-domains", "own.test,other.test", "-mail", dir+"/m/{domain}/{local}/Maildir", "-trusted", "127.0.0.0/8",
+		"-smtp", "127.0.0.1:0", "-submission", "", "-lmtp", "127.0.0.1:0", "-pop3", "127.0.0.1:0")
+	require.Eventually(t, func() bool { return len(listens.FindAllString(p.out.String(), -1)) == 3 }, 20*time.Second, 5*time.Millisecond)
+	for _, m := range listens.FindAllStringSubmatch(p.out.String(), -1) {
+		p.addrs[m[1]] = m[2]
+	}
+	require.Regexp(t, "^250 ", send(t, p.addrs["receive"], "zoe@own.test", "Subject: x\r\n\r\nx"))
+	files, err := filepath.Glob(filepath.Join(dir, "m/own.test/zoe/Maildir/new/*"))
+	require.NoError(t, err)
+	require.Len(t, files, 1)
+	r := dialogue(t, p.addrs["receive"], "EHLO test", "MAIL FROM:<>", "RCPT TO:<x@far.example>")
+	require.Contains(t, r[2], "451 4.3.0 no route yet", "the network may relay, once there is a road")
+	r = dialogue(t, p.addrs["deliver"], "LHLO test", "MAIL FROM:<>", "RCPT TO:<x@far.example>")
+	require.Contains(t, r[2], "550 5.7.1")
+	// Without -insecure-auth no password passes in clear text (T06).
+	c, err := net.Dial("tcp", p.addrs["read"])
+	require.NoError(t, err)
+	defer c.Close()
+	fmt.Fprint(c, "USER zoe@own.test\r\nQUIT\r\n")
+	got, err := io.ReadAll(c)
+	require.NoError(t, err)
+	require.Contains(t, string(got), "-ERR encryption required")
+}
+
+// A full disk is 452 4.3.1, and small mail and reading go on.
+func TestF05_DiskFull(t *testing.T) {
+	peertest.Need(t, "prlimit")
+	p := launch(t, t.TempDir(), []string{"prlimit", "--fsize=100000"}, anyPort...)
+	p.ready(t)
+	big := "Subject: x\r\n\r\n" + strings.Repeat(strings.Repeat("x", 70)+"\r\n", 3000)
+	require.Regexp(t, "^452 4.3.1", send(t, p.addrs["receive"], "alice@demo.test", big))
+	require.Regexp(t, "^250 ", send(t, p.addrs["receive"], "alice@demo.test", "Subject: x\r\n\r\nsmall"))
+	for _, sub := range []string{"tmp", "new"} {
+		files, err := os.ReadDir(filepath.Join(p.dir, "goniec-demo/mail/demo.test/alice", sub))
+		require.NoError(t, err)
+		require.Len(t, files, map[string]int{"tmp": 0, "new": 1}[sub], "nothing half stored is left in %s", sub)
+	}
+}
+
+// SIGKILL during concurrent deliveries loses nothing that was acknowledged, and leaves nothing half written in new/.
+func TestKillLosesNothing(t *testing.T) {
+	dir := t.TempDir()
+	cycles := 2
+	if peertest.LongForm() {
+		cycles = 20
+	}
+	ledger := &ledger{}
+	for range cycles {
+		killCycle(t, dir, ledger)
+	}
+	require.NotEmpty(t, ledger.acked)
+	found := map[string]bool{}
+	for _, user := range []string{"alice", "bob"} {
+		for _, sub := range []string{"new", "cur"} {
+			files, _ := filepath.Glob(filepath.Join(dir, "goniec-demo/mail/demo.test", user, sub, "*"))
+			for _, f := range files {
+				b, err := os.ReadFile(f)
+				require.NoError(t, err)
+				require.True(t, bytes.HasSuffix(b, []byte("the end\n")), "%s is not whole", f)
+				if m := regexp.MustCompile(`(?m)^X-Id: (\S+)$`).FindSubmatch(b); m != nil {
+					found[string(m[1])] = true
+				}
+			}
+		}
+	}
+	for _, id := range ledger.acked {
+		require.True(t, found[id], "%s was acknowledged and is lost", id)
+	}
+	t.Logf("%d acknowledged, %d found, 0 lost", len(ledger.acked), len(found))
+}
+
+// ledger remembers what was acknowledged.
+type ledger struct {
+	mu    sync.Mutex
+	n     int
+	acked []string
+}
+
+func (l *ledger) next() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.n++
+	return fmt.Sprintf("m%d", l.n)
+}
+
+func (l *ledger) ack(id string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.acked = append(l.acked, id)
+	return len(l.acked)
+}
+
+// killCycle sends from 16 connections, and kills the server in the middle of 1,000 deliveries.
+func killCycle(t *testing.T, dir string, ledger *ledger) {
+	p := start(t, dir)
+	before := len(ledger.acked)
+	var wg sync.WaitGroup
+	for i := range 16 {
+		wg.Go(func() {
+			for range 1000 / 16 {
+				id := ledger.next()
+				if !deliverOnce(p.addrs["receive"], []string{"alice", "bob"}[i%2], id) {
+					return
+				}
+				if ledger.ack(id)-before == 500 {
+					_ = p.cmd.Process.Signal(syscall.SIGKILL)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	p.done <- <-p.done
+}
+
+// deliverOnce reports whether the message was acknowledged.
+func deliverOnce(addr, user, id string) bool {
+	c, err := net.DialTimeout("tcp", addr, 5*time.Second)
+	if err != nil {
+		return false
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	r := bufio.NewReader(c)
+	reply := func() string {
+		for {
+			line, err := r.ReadString('\n')
+			if err != nil || len(line) < 4 {
+				return ""
+			}
+			if line[3] == ' ' {
+				return line
+			}
+		}
+	}
+	reply()
+	for _, step := range []string{
+		"EHLO test\r\n", "MAIL FROM:<you@example.org>\r\n", "RCPT TO:<" + user + "@demo.test>\r\n", "DATA\r\n",
+		"X-Id: " + id + "\r\n\r\n" + strings.Repeat("line\r\n", 300) + "the end\r\n.\r\n",
+	} {
+		if _, err := io.WriteString(c, step); err != nil {
+			return false
+		}
+		if got := reply(); got == "" || got[0] > '3' {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,176 @@
+package maildir
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/goniec-mail/goniec"
+	"github.com/goniec-mail/goniec/mailbox"
+)
+
+// Copy implements mailbox.Copier: the copies are links where the file system has them.
+func (a *Account) Copy(ctx context.Context, from string, uids mailbox.UIDSet, to string) (mailbox.CopyResult, error) {
+	t, err := a.transfer(ctx, from, to)
+	if err != nil {
+		return mailbox.CopyResult{}, err
+	}
+	defer t.release()
+	return t.copy(ctx, uids, true)
+}
+
+// Move implements mailbox.Mover: the messages are linked into the other folder, durably, and then
+// removed from the first, so that a crash between leaves them in both.
+func (a *Account) Move(ctx context.Context, from string, uids mailbox.UIDSet, to string) (mailbox.CopyResult, error) {
+	t, err := a.transfer(ctx, from, to)
+	if err != nil {
+		return mailbox.CopyResult{}, err
+	}
+	defer t.release()
+	res, err := t.copy(ctx, uids, false)
+	if err != nil || len(res.Source) == 0 {
+		return res, err
+	}
+	if err := t.src.expungeSet(ctx, mailbox.UIDs(res.Source...)); err != nil {
+		back := t.dst.expungeSet(context.WithoutCancel(ctx), mailbox.UIDs(res.Dest...))
+		return mailbox.CopyResult{}, errors.Join(err, back)
+	}
+	return res, nil
+}
+
+// expungeSet is Expunge without giving room back to the quota.
+func (f *folder) expungeSet(ctx context.Context, uids mailbox.UIDSet) (err error) {
+	if err := f.enter(ctx, true); err != nil {
+		return err
+	}
+	defer f.leave(&err)
+	_, _, err = f.expunge(ctx, uids)
+	return err
+}
+
+// transfer is a copy under way. Only one of the folders is locked at a time.
+type transfer struct {
+	src, dst *folder
+}
+
+func (a *Account) transfer(ctx context.Context, from, to string) (*transfer, error) {
+	if err := a.begin(ctx); err != nil {
+		return nil, err
+	}
+	src, err := a.store.acquire(a.account, from)
+	if err != nil {
+		return nil, err
+	}
+	dst, err := a.store.acquire(a.account, to)
+	if err != nil {
+		a.store.release(src)
+		return nil, err
+	}
+	return &transfer{src, dst}, nil
+}
+
+func (t *transfer) release() {
+	t.src.acct.store.release(t.src)
+	t.dst.acct.store.release(t.dst)
+}
+
+// copy links the messages into tmp/ of the destination, and commits them like an append.
+func (t *transfer) copy(ctx context.Context, uids mailbox.UIDSet, charge bool) (res mailbox.CopyResult, err error) {
+	job := &appendJob{ctx: ctx, done: make(chan struct{}), lenient: true}
+	defer job.discard(t.dst)
+	if res.Source, err = t.stage(ctx, uids, job); err != nil {
+		return res, err
+	}
+	if len(job.items) > 0 {
+		refund := func() {}
+		if charge {
+			if refund, err = t.dst.acct.charge(job.octets(), int64(len(job.items))); err != nil {
+				return mailbox.CopyResult{}, err
+			}
+		}
+		if t.dst.appends.run(t.dst, job); job.err != nil {
+			refund()
+			return mailbox.CopyResult{}, job.err
+		}
+	}
+	for _, m := range job.metas {
+		res.Dest = append(res.Dest, m.UID)
+	}
+	res.UIDValidity, err = t.dst.validity(ctx)
+	return res, err
+}
+
+func (f *folder) validity(ctx context.Context) (v uint32, err error) {
+	if err := f.enter(ctx, false); err != nil {
+		return 0, err
+	}
+	defer f.leave(&err)
+	return f.state.list.validity, nil
+}
+
+// stage gives the messages names in tmp/ of the destination.
+func (t *transfer) stage(ctx context.Context, uids mailbox.UIDSet, job *appendJob) (source []mailbox.UID, err error) {
+	f := t.src
+	if err := f.enter(ctx, false); err != nil {
+		return nil, err
+	}
+	defer f.leave(&err)
+	var wanted []uint32
+	for i := range f.state.t.selected(uids) {
+		wanted = append(wanted, f.state.t.recs[i].uid)
+	}
+	for _, uid := range wanted {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		err := f.withFile(ctx, uid, func(i int, name string) error {
+			item, err := t.stageOne(ctx, &f.state.t.recs[i], name)
+			if err == nil {
+				job.items = append(job.items, item)
+				source = append(source, mailbox.UID(uid))
+			}
+			return err
+		})
+		if err != nil && !errors.Is(err, mailbox.ErrGone) {
+			return nil, err
+		}
+	}
+	return source, nil
+}
+
+func (t *transfer) stageOne(ctx context.Context, r *rec, name string) (item appendItem, err error) {
+	f, s := t.src, t.src.acct.store
+	item.options.Flags = r.flags.seam().List(f.state.keywords.names)
+	base, _ := splitInfo(name)
+	m := &stored{tmp: s.names.next(), fileSize: sizeIn(base, keyFileSize), netSize: sizeIn(base, keyNetSize), date: r.getDate()}
+	if m.fileSize >= 0 && m.netSize >= m.fileSize && m.date != noDate {
+		err = f.cur.Link(name, t.dst.tmp, m.tmp)
+		if err == nil {
+			item.file = m
+			return item, nil
+		}
+	}
+	// Its sizes are not known, or there are no links here: it is read through.
+	c, err := openContent(f.cur.Dir, name)
+	if err != nil {
+		return item, err
+	}
+	defer c.Close()
+	info, err := c.file.Stat()
+	if err != nil {
+		return item, err
+	}
+	date := dateStamp(info.ModTime)
+	if item.file, err = s.spoolTo(ctx, t.dst.tmp, goniec.NewReader(c), &date); err != nil {
+		return item, fmt.Errorf("copy UID %d: %w", r.uid, err)
+	}
+	return item, nil
+}
+
+// octets is what the messages of a job count.
+func (j *appendJob) octets() (n int64) {
+	for i := range j.items {
+		n += j.items[i].file.netSize
+	}
+	return n
+}

@@ -1,0 +1,89 @@
+package maildir
+
+import (
+	"context"
+	"os"
+)
+
+// lockName is the file by which our processes keep out of each other's way while they change what is
+// known of a folder. It is never removed; a process that dies gives the lock back.
+const lockName = "goniec-lock"
+
+// enter locks the folder's state for this goroutine and brings it up to date; write says that the
+// caller is going to change something, so that other processes are kept out too. leave must follow
+// when the error is nil.
+func (f *folder) enter(ctx context.Context, write bool) error {
+	if err := f.lock.lock(ctx); err != nil {
+		return err
+	}
+	var err error
+	if write {
+		err = f.exclusive(ctx)
+	}
+	if err == nil {
+		err = f.refresh(ctx)
+	}
+	if err != nil {
+		f.leave(&err)
+	}
+	return err
+}
+
+// leave writes what was noted for the index, and unlocks. err is the operation's, and gets the
+// failure to make its mod-sequences durable.
+func (f *folder) leave(err *error) {
+	if f.owned {
+		if e := f.flush(); *err == nil {
+			*err = e
+		}
+		f.owned = false
+		funlock(f.lockFile)
+	}
+	f.lock.unlock()
+}
+
+// exclusive keeps other processes out until leave, and takes in what they have done.
+func (f *folder) exclusive(ctx context.Context) (err error) {
+	if f.owned {
+		return nil
+	}
+	if f.lockFile == nil {
+		if f.lockFile, err = f.base.OpenFile(lockName, os.O_RDWR|os.O_CREATE, 0o600); err != nil {
+			return err
+		}
+	}
+	if err := flock(ctx, f.lockFile, true); err != nil {
+		return err
+	}
+	f.owned = true
+	return f.catchUp(ctx)
+}
+
+// catchUp reads what other processes have put into the index. f.owned is set.
+func (f *folder) catchUp(ctx context.Context) error {
+	changed, err := f.recover()
+	if err != nil {
+		return err
+	}
+	if !f.state.loaded {
+		return nil // all will be read
+	}
+	if changed {
+		f.state.seenCur = dirSeen{}
+	}
+	if f.index.file == nil {
+		if _, err := f.base.Lstat(indexName); err != nil {
+			return nil
+		}
+		return f.load(ctx)
+	}
+	if !f.indexChanged() {
+		return nil
+	}
+	ok, err := f.readTail()
+	if err != nil || ok {
+		f.changed()
+		return err
+	}
+	return f.load(ctx)
+}
