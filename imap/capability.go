@@ -14,10 +14,11 @@ import (
 type features uint8
 
 const (
-	condStore features = 1 << iota // RFC 7162 §3.1: told of mod-sequences
-	qresync                        // RFC 7162 §3.2: VANISHED in place of EXPUNGE
-	rev2                           // RFC 9051
-	utf8Names                      // RFC 6855: UTF-8 in names and quoted strings
+	condStore  features = 1 << iota // RFC 7162 §3.1: told of mod-sequences
+	qresync                         // RFC 7162 §3.2: VANISHED in place of EXPUNGE
+	rev2                            // RFC 9051
+	utf8Names                       // UTF-8 in names and quoted strings
+	utf8Accept                      // RFC 6855
 )
 
 // has reports whether the client has turned f on.
@@ -39,7 +40,8 @@ func (c *conn) capabilities() string {
 		return strings.Join(append(names, c.loginCapabilities()...), " ")
 	}
 	names = append(names, "LITERAL+", "IDLE", "NAMESPACE", "UNSELECT", "UIDPLUS", "MOVE", "CHILDREN", "LIST-EXTENDED",
-		"LIST-STATUS", "SPECIAL-USE", "STATUS=SIZE", "MULTIAPPEND", "BINARY", "CONDSTORE", "QRESYNC", "UTF8=ACCEPT")
+		"LIST-STATUS", "SPECIAL-USE", "STATUS=SIZE", "MULTIAPPEND", "BINARY", "CONDSTORE", "QRESYNC", "UTF8=ACCEPT",
+		"ESEARCH", "SEARCHRES", "WITHIN", "SAVEDATE", "PARTIAL")
 	if _, ok := mailbox.As[mailbox.SpecialUser](c.account); ok {
 		names = append(names, "CREATE-SPECIAL-USE")
 	}
@@ -104,7 +106,7 @@ func enablable(name string) features {
 	case "IMAP4REV2": // RFC 9051 §6.3.1: its strings and names are UTF-8
 		return rev2 | utf8Names
 	case "UTF8=ACCEPT":
-		return utf8Names
+		return utf8Accept | utf8Names
 	}
 	return 0
 }

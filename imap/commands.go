@@ -85,6 +85,8 @@ func commands() []command {
 		{"UID EXPUNGE", selectedState, 0, (*conn).uidExpunge},
 		{"FETCH", selectedState, holds, (*conn).fetch},
 		{"UID FETCH", selectedState, 0, (*conn).uidFetch},
+		{"SEARCH", selectedState, holds, (*conn).search},
+		{"UID SEARCH", selectedState, 0, (*conn).uidSearch},
 		{"STORE", selectedState, holds, (*conn).store},
 		{"UID STORE", selectedState, 0, (*conn).uidStore},
 		{"COPY", selectedState, 0, (*conn).copy},

@@ -176,13 +176,7 @@ func (c *conn) command(ctx context.Context) error {
 // readCommand reads tag and verb.
 func (c *conn) readCommand() (cmd *command, verb string, err error) {
 	d := &c.dec
-	if err := d.Begin(); err != nil {
-		if c.commands == 1 {
-			// Whatever begins with this is no IMAP client (S14).
-			return nil, "", &reply{status: statusBAD, text: "this is an IMAP server", err: err, bye: true}
-		}
-		return nil, "", grammar(err)
-	}
+	_ = d.Begin() // its error is Err's
 	tag := d.Tag()
 	d.SP()
 	verb = d.Keyword()
@@ -193,16 +187,19 @@ func (c *conn) readCommand() (cmd *command, verb string, err error) {
 	if tag != "" {
 		c.tag = tag
 	}
-	if err := d.Err(); err != nil {
-		return nil, verb, grammar(err)
-	}
-	if cmd = lookup(c.table, verb); cmd == nil {
-		return nil, "", bad("unknown command")
-	}
-	if cmd.legal&c.state == 0 {
+	if err = d.Err(); err != nil {
+		err = grammar(err)
+	} else if cmd = lookup(c.table, verb); cmd == nil {
+		err, verb = bad("unknown command"), ""
+	} else if cmd.legal&c.state == 0 {
 		return nil, verb, cmd.illegal(c.state)
 	}
-	return cmd, verb, nil
+	var r *reply
+	if cmd == nil && c.commands == 1 && errors.As(err, &r) && r.status == statusBAD {
+		// Whatever begins with nonsense is no IMAP client, but a browser perhaps that somebody turned on us (S14).
+		r.bye = true
+	}
+	return cmd, verb, err
 }
 
 // run runs a command; a panic fails that command only.

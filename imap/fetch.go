@@ -54,6 +54,8 @@ type fetching struct {
 	changedSince mailbox.ModSeq
 	changed      bool // CHANGEDSINCE was given
 	vanished     bool
+	window       window
+	windowed     bool // PARTIAL was given (RFC 9394 §3.3)
 }
 
 func (c *conn) fetch(ctx context.Context) error    { return c.fetchBy(ctx, byNumber) }
@@ -68,6 +70,9 @@ func (c *conn) fetchBy(ctx context.Context, by numbering) error {
 	if f.vanished && (by != byUID || !f.changed || !c.has(qresync)) {
 		return bad("VANISHED needs UID FETCH, CHANGEDSINCE and QRESYNC") // RFC 7162 §3.2.6
 	}
+	if f.windowed && by != byUID {
+		return bad("PARTIAL needs UID FETCH")
+	}
 	uids, err := c.resolve(f.set)
 	if err != nil {
 		return err
@@ -76,6 +81,9 @@ func (c *conn) fetchBy(ctx context.Context, by numbering) error {
 		if uids, err = c.changedSince(ctx, &f, uids); err != nil {
 			return err
 		}
+	}
+	if f.windowed {
+		uids = f.window.of(uids)
 	}
 	if uids.Empty() {
 		return nil
@@ -176,6 +184,9 @@ func (c *conn) fetchModifiers(f *fetching) {
 			c.turnOn(condStore)
 		case "VANISHED":
 			f.vanished = true
+		case "PARTIAL":
+			d.SP()
+			f.windowed, f.window = true, c.window()
 		default:
 			d.Fail("unknown modifier " + name)
 		}

@@ -147,8 +147,11 @@ func (w *fetchWriter) fromContent(ctx context.Context, uids mailbox.UIDSet) erro
 		if err == nil {
 			err = w.message(ctx, &msg)
 		}
-		if err != nil && (msg.UID == 0 || endsSession(err)) {
+		switch {
+		case endsSession(err):
 			return err
+		case err != nil && msg.UID == 0:
+			return failed(err)
 		}
 		found++
 		if err != nil {

@@ -75,6 +75,7 @@ func storeErrors() []struct {
 		{mailbox.ErrGone, "EXPUNGEISSUED", "some messages were expunged"},
 		{mailbox.ErrInUse, "INUSE", "mailbox is in use"},
 		{mailbox.ErrUIDRange, "LIMIT", "mailbox has used up its UIDs"},
+		{mailbox.ErrCriteria, "LIMIT", "search is too complex"},
 		{errors.ErrUnsupported, "CANNOT", "the store can not do this"},
 	}
 }

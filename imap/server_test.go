@@ -64,7 +64,7 @@ func newFixture(t testing.TB) *fixture {
 			return errors.New("disk on fire at /var/mail")
 		case *kind == "quota" && (op.Kind == mailbox.OpAppend || op.Kind == mailbox.OpCopy):
 			return mailbox.ErrOverQuota
-		case *kind == "hide "+op.Name:
+		case *kind == "hide "+op.Name, *kind == "hide "+op.To:
 			return mailbox.ErrNotFound
 		case *kind == "panic" && op.Kind == mailbox.OpRead:
 			panic("store lost its mind")

@@ -235,6 +235,21 @@ func (d *Decoder) Keyword() string {
 	return upper(d.word(IsAtomChar, "a word"))
 }
 
+// PeekKeyword returns the word that comes next, in upper case, without reading it; "" when none does.
+func (d *Decoder) PeekKeyword() string {
+	if d.err != nil {
+		return ""
+	}
+	n := 0
+	for n < len(d.line) && n < maxPeek && IsAtomChar(d.line[n]) {
+		n++
+	}
+	return upper(string(d.line[:n]))
+}
+
+// maxPeek is more than the longest word that anybody peeks for.
+const maxPeek = 32
+
 // Name reads a run of letters, digits and ".-" in upper case: an item that "[" or "<" may follow.
 func (d *Decoder) Name() string { return upper(d.word(isName, "a name")) }
 
