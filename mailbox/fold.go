@@ -1,9 +1,12 @@
 package mailbox
 
 import (
+	"encoding/binary"
+	"slices"
 	"unicode"
 	"unicode/utf8"
 
+	"golang.org/x/text/encoding/charmap"
 	"golang.org/x/text/unicode/norm"
 )
 
@@ -26,11 +29,12 @@ func foldString(text string) string {
 
 // fold appends src folded to dst. A character that is cut off at the end of src is left: rest is how
 // many octets of it there are. At the end of a text (last) it is folded as it is. Octets that are
-// no UTF-8 stay.
+// no UTF-8 are read as windows-1252, as package mime does in text whose charset is missing or wrong.
 func (f *caseFolder) fold(dst, src []byte, last bool) (out []byte, rest int) {
+	dst = slices.Grow(dst, len(src))
 	for len(src) > 0 {
-		n := asciiPrefix(src)
-		dst = appendUpper(dst, src[:n])
+		n := 0
+		dst, n = appendUpper(dst, src[:min(len(src), foldStep)])
 		src = src[n:]
 		for len(src) > 0 && src[0] >= utf8.RuneSelf {
 			if !last && !utf8.FullRune(src) {
@@ -38,10 +42,9 @@ func (f *caseFolder) fold(dst, src []byte, last bool) (out []byte, rest int) {
 			}
 			r, size := utf8.DecodeRune(src)
 			if r == utf8.RuneError && size == 1 {
-				dst = append(dst, src[0])
-			} else {
-				dst = append(dst, f.rune(r)...)
+				r = charmap.Windows1252.DecodeByte(src[0])
 			}
+			dst = append(dst, f.rune(r)...)
 			src = src[size:]
 		}
 	}
@@ -69,33 +72,39 @@ func foldRune(r rune) string {
 	return string(out)
 }
 
-// asciiPrefix returns how many octets at the start of b are ASCII.
-func asciiPrefix(b []byte) int {
-	i := 0
-	for ; i+8 <= len(b); i += 8 {
-		if (b[i]|b[i+1]|b[i+2]|b[i+3]|b[i+4]|b[i+5]|b[i+6]|b[i+7])&0x80 != 0 {
-			break
-		}
-	}
-	for i < len(b) && b[i] < utf8.RuneSelf {
-		i++
-	}
-	return i
-}
+// foldStep is how much is copied at a time: not all that follows, after each character beyond ASCII.
+const foldStep = 256
 
-// appendUpper appends ASCII text in upper case.
-func appendUpper(dst, src []byte) []byte {
+// appendUpper appends the ASCII text at the start of src in upper case, and returns how much it is.
+func appendUpper[T string | []byte](dst []byte, src T) ([]byte, int) {
 	n := len(dst)
 	dst = append(dst, src...)
-	upper(dst[n:])
-	return dst
-}
-
-// upper makes ASCII text upper case.
-func upper(text []byte) {
-	for i, c := range text {
-		if c-'a' <= 'z'-'a' {
-			text[i] = c - ('a' - 'A')
+	up := dst[n:]
+	i := 0
+	for ; i+8 <= len(up); i += 8 {
+		x := binary.LittleEndian.Uint64(up[i:])
+		if x&highBits != 0 {
+			break
+		}
+		binary.LittleEndian.PutUint64(up[i:], upper8(x))
+	}
+	for ; i < len(up) && up[i] < utf8.RuneSelf; i++ {
+		if c := up[i]; 'a' <= c && c <= 'z' {
+			up[i] = c - ('a' - 'A')
 		}
 	}
+	return dst[:n+i], i
+}
+
+const (
+	everyByte = 0x0101010101010101
+	highBits  = 0x80 * everyByte
+)
+
+// upper8 is upper case of eight ASCII octets at once: the high bit of each sum tells whether the octet
+// is above a border; none carries into the next octet, as all are below 0x80.
+func upper8(x uint64) uint64 {
+	fromA := x + (0x80-'a')*everyByte
+	beyondZ := x + (0x80-'z'-1)*everyByte
+	return x - (fromA&^beyondZ&highBits)>>2 // 0x80 >> 2 is 'a' - 'A'
 }

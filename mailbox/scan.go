@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"strings"
 
 	"github.com/goniec-mail/goniec"
 	"github.com/goniec-mail/goniec/mime"
@@ -82,15 +83,24 @@ func (q *query) message(msg Message) (bool, error) {
 }
 
 func (q *query) readHeader(c goniec.Content) (err error) {
-	q.header, err = mime.ReadHeader(goniec.NewReader(c), mime.Options{})
-	var w *mime.Warning
-	if errors.As(err, &w) && q.header == nil {
-		q.header, err = &mime.Header{}, nil // beyond all limits: no field of it is known
-	}
-	if errors.As(err, &w) {
-		err = nil
-	}
+	q.header, err = readHeader(c)
 	return err
+}
+
+// readHeader reads a message's header, as far as mime's limits go.
+func readHeader(c goniec.Content) (*mime.Header, error) {
+	h, err := mime.ReadHeader(goniec.NewReader(c), mime.Options{})
+	var w *mime.Warning
+	if !errors.As(err, &w) {
+		return h, err
+	}
+	// Beyond the limits: a Reader gives the fields that are within them.
+	r := mime.NewReader(goniec.NewReader(c), mime.Options{})
+	defer r.Close()
+	if _, err = r.Next(); err != nil {
+		return nil, err
+	}
+	return r.Header(), nil
 }
 
 // scan goes through the parts of a message until the criteria are decided.
@@ -110,7 +120,7 @@ func (q *query) scan(c goniec.Content) error {
 			return nil
 		}
 		if part.Kind == mime.Leaf && (part.Type.Is("text") || part.Type.Is("message")) {
-			if done, err := q.scanText(r.Text()); done || err != nil {
+			if done, err := q.scanText(textOf(r, part)); done || err != nil {
 				return err
 			}
 		}
@@ -125,7 +135,7 @@ func (q *query) scanFields(h *mime.Header, top bool) (news bool) {
 	for _, f := range h.All() {
 		raw := f.Raw()
 		if plainField(raw) {
-			s.window = appendUpperString(s.window, raw)
+			s.window, _ = appendUpper(s.window, raw)
 		} else {
 			s.window, _ = s.fold.fold(s.window, []byte(f.Name()+": "+f.Text()), true)
 			s.window = append(s.window, '\n')
@@ -152,11 +162,14 @@ func plainField(raw string) bool {
 	return true
 }
 
-func appendUpperString(dst []byte, s string) []byte {
-	n := len(dst)
-	dst = append(dst, s...)
-	upper(dst[n:])
-	return dst
+// textOf returns the text of a part. What is, or is taken for, UTF-8 needs no conversion: fold sees to
+// octets that are none.
+func textOf(r *mime.Reader, part *mime.Part) io.Reader {
+	switch strings.ToLower(part.Type.Charset()) {
+	case "", "us-ascii", "ascii", "utf-8", "utf8":
+		return r.Decoded()
+	}
+	return r.Text()
 }
 
 // scanText looks through a text in pieces. done: the criteria are decided.

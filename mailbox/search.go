@@ -84,38 +84,19 @@ func (q *query) byMeta(ch *Changes) (found, open UIDSet) {
 const searchBlock = 64
 
 // searchContent opens messages, by as many workers as there are.
-func searchContent(ctx context.Context, m Mailbox, uids UIDSet, compile func() *query) (UIDSet, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	blocks := make(chan UIDSet)
-	var all sync.WaitGroup
+func searchContent(ctx context.Context, m Mailbox, uids UIDSet, compile func() *query) (found UIDSet, err error) {
 	var mu sync.Mutex
-	var found UIDSet
-	for range min(searchWorkers, (uids.Len()+searchBlock-1)/searchBlock) {
-		all.Go(func() {
-			q := compile()
-			for block := range blocks {
-				set, err := q.read(ctx, m, block)
-				if err != nil {
-					cancel(err)
-				}
-				mu.Lock()
-				found = found.Union(set)
-				mu.Unlock()
-			}
-		})
-	}
-	for block := range chunks(uids, searchBlock) {
-		select {
-		case blocks <- block:
-			continue
-		case <-ctx.Done():
+	err = eachBlock(ctx, uids, func(ctx context.Context) func(UIDSet) error {
+		q := compile()
+		return func(block UIDSet) error {
+			set, err := q.read(ctx, m, block)
+			mu.Lock()
+			defer mu.Unlock()
+			found = found.Union(set)
+			return err
 		}
-		break
-	}
-	close(blocks)
-	all.Wait()
-	return found, ended(ctx)
+	})
+	return found, err
 }
 
 // chunks cuts a set into sets of at most n UIDs.
