@@ -35,5 +35,16 @@ def walk(m):
 for name in sys.stdin:
     name = name.rstrip("\n")
     with open(name, "rb") as f:
-        m = email.message_from_binary_file(f)
-    print(json.dumps({"parts": [part(p) for p in walk(m)]}), flush=True)
+        raw = f.read()
+    m = email.message_from_bytes(raw)
+    # The newer interface decodes headers; it refuses some broken ones with an exception, so that it is only asked for what is sound.
+    subject, senders, names, defects = "", [], [], []
+    try:
+        n = email.message_from_bytes(raw, policy=email.policy.default)
+        subject = str(n["subject"] or "")
+        senders = [str(a) for a in n["from"].addresses] if n["from"] else []
+        names = [p.get_filename() for p in walk(n) if p.get_filename()]
+        defects = [repr(d) for p in walk(n) for d in p.defects]
+    except Exception as e:
+        defects = [repr(e)]
+    print(json.dumps({"parts": [part(p) for p in walk(m)], "subject": subject, "from": senders, "filenames": names, "defects": defects}), flush=True)
