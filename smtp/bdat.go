@@ -23,7 +23,7 @@ func (c *conn) bdat(arg string) (reply, error) {
 	if c.state == inRcpt {
 		err = c.mayTransfer()
 	} else {
-		err = c.fault(503, goniec.EnhancedCode{5, 5, 1}, "send MAIL and RCPT first")
+		err = c.outOfOrder(&command{verb: "BDAT", flags: grouped})
 	}
 	if err != nil {
 		if c.discard(n) != nil {
