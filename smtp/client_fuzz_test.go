@@ -42,7 +42,7 @@ func (s *scripted) Write(p []byte) (int, error) {
 	return s.wrote.Write(p)
 }
 
-func (s *scripted) Close() error { s.closed = true; return nil }
+func (s *scripted) Close() error        { s.closed = true; return nil }
 func (s *scripted) LocalAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1} }
 
 func (s *scripted) RemoteAddr() net.Addr             { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 25} }
