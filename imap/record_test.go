@@ -2,11 +2,11 @@ package imap_test
 
 import (
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
 	"slices"
-	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -63,9 +63,7 @@ func record(t *testing.T, file string) {
 			settings[k] = v
 		}
 	}
-	for _, key := range slices.Sorted(maps.Keys(settings)) {
-		f.setting(t, strings.TrimRight(key, "0123456789"), settings[key])
-	}
+	f.configure(t, settings)
 	addr := f.start(t)
 	hooks := f.hooks(t)
 	conns := map[string]net.Conn{}
@@ -77,7 +75,7 @@ func record(t *testing.T, file string) {
 			eof := false
 			buf := make([]byte, 1<<20)
 			for {
-				c.SetReadDeadline(time.Now().Add(25 * time.Millisecond))
+				c.SetReadDeadline(time.Now().Add(60 * time.Millisecond))
 				m, err := c.Read(buf)
 				bufs[n].Write(buf[:m])
 				if err != nil {
@@ -97,6 +95,8 @@ func record(t *testing.T, file string) {
 					fmt.Fprintf(&out, "S%s: ~ \\* OK .*\n", n)
 				} else if strings.Contains(line, "logged in") {
 					fmt.Fprintf(&out, "S%s: ~ \\S+ OK .*\n", n)
+				} else if strings.HasPrefix(line, "* CAPABILITY") {
+					fmt.Fprintf(&out, "S%s: ~ \\* CAPABILITY .*\n", n)
 				} else {
 					fmt.Fprintf(&out, "S%s: %s\n", n, escape(line))
 				}
