@@ -119,6 +119,9 @@ func (s *FileStore) pick(r ClaimRequest) ([]uint32, error) {
 			if n == 0 {
 				break
 			}
+			if s.x.suspectWaits(n) {
+				continue
+			}
 			s.leaseJob(n, r)
 			picked = append(picked, n)
 		}
@@ -138,13 +141,43 @@ func (s *FileStore) leaseJob(n uint32, r ClaimRequest) {
 	s.token++
 	s.x.unpark(n)
 	s.x.job(n).state = jobLeased
+	if s.x.deaths[s.x.job(n).id] > 0 {
+		s.x.suspect = n
+	}
 	s.x.leases[n] = &lease{token: s.token, expires: time.Now().Add(ttl), worker: r.Worker}
 }
 
-// aged finds free jobs that arrived before a time. It looks at every job: 20 ms for a million.
+// suspectWaits takes a job of a message that may have killed the process out of the way while
+// another such job is under way: one at a time, so that the next death tells which it was.
+func (x *index) suspectWaits(n uint32) bool {
+	if x.suspect == 0 || x.deaths[x.job(n).id] == 0 {
+		return false
+	}
+	x.unpark(n)
+	x.suspects = append(x.suspects, started{x.job(n).id, x.group(n)})
+	return true
+}
+
+// suspectEnds lets the others go again.
+func (x *index) suspectEnds() {
+	waiting := x.suspects
+	x.suspect, x.suspects = 0, nil
+	for _, w := range waiting {
+		if n := x.find(w.id, w.group); n != 0 && x.job(n).state == jobStopped {
+			x.park(n)
+		}
+	}
+}
+
+// aged finds free jobs that arrived before a time. It looks at every job, from where it stopped the
+// last time, so that those given back do not stand in the way of others.
 func (x *index) aged(before uint32, unnoticed bool, limit int) []uint32 {
 	var found []uint32
-	for n := uint32(1); n < x.used && len(found) < limit; n++ {
+	for i := uint32(1); i < x.used && len(found) < limit; i++ {
+		if x.agedAt++; x.agedAt >= x.used {
+			x.agedAt = 1
+		}
+		n := x.agedAt
 		j := x.job(n)
 		if (j.state == jobWaiting || j.state == jobReady) && j.since < before &&
 			(!unnoticed || j.flags&flagNoticed == 0) {
@@ -165,7 +198,7 @@ func (s *FileStore) describe(n uint32) (Lease, error) {
 	j := *s.x.job(n)
 	l := Lease{
 		ID: formatID(j.id), Group: s.x.group(n), Token: le.token, Dest: s.x.dests[j.dest].name,
-		Rcpts: toInt(s.x.rcpts(n)), Since: timeOf(j.since), Attempts: int(j.attempts),
+		Rcpts: toInt(s.x.rcpts(n)), Since: timeOf(j.since), Due: timeOf(j.due), Attempts: int(j.attempts),
 		Noticed: j.flags&flagNoticed != 0, Bulk: j.flags&jobBulk != 0, Deaths: int(s.x.deaths[j.id]),
 	}
 	s.mu.Unlock()
@@ -232,9 +265,13 @@ func (s *FileStore) leaseOf(l Lease) (uint32, *lease) {
 func (s *FileStore) Extend(_ context.Context, l Lease, ttl time.Duration) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	_, le := s.leaseOf(l)
+	n, le := s.leaseOf(l)
 	if le == nil || !le.busy && time.Now().After(le.expires) {
 		return ErrLeaseLost
+	}
+	if ttl <= 0 && !le.busy {
+		s.x.park(n)
+		return nil
 	}
 	le.expires = time.Now().Add(ttl)
 	return nil

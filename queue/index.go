@@ -21,6 +21,9 @@ type index struct {
 	leases   map[uint32]*lease
 	deaths   map[uint64]uint8
 	keys     map[keyHash]keyEntry
+	suspect  uint32    // leased job of a message that may have killed the process
+	suspects []started // others that wait for its end
+	agedAt   uint32    // where aged goes on
 	messages int
 	ended    func(seg uint32) // a message whose put record is there is gone
 }
@@ -235,7 +238,11 @@ func (x *index) unpark(n uint32) {
 	case jobLeased:
 		delete(x.leases, n)
 	}
+	leased := j.state == jobLeased
 	j.state = jobStopped
+	if leased && n == x.suspect {
+		x.suspectEnds()
+	}
 }
 
 // promote makes ready what has come due.

@@ -36,7 +36,8 @@ type Store interface {
 	// that record need not be durable. A job whose data are damaged becomes corrupt instead.
 	Claim(ctx context.Context, r ClaimRequest) ([]Lease, error)
 
-	// Extend gives a lease more time, counted from now. ErrLeaseLost: it has ended.
+	// Extend gives a lease more time, counted from now; none or less gives the job back as it was.
+	// ErrLeaseLost: it has ended.
 	Extend(ctx context.Context, l Lease, ttl time.Duration) error
 
 	// Settle ends a lease: what became of the job, and new messages (reports), in one durable
@@ -162,6 +163,7 @@ type Lease struct {
 	Size     int64            // of the body
 	Kind     Kind
 	Since    time.Time
+	Due      time.Time
 	Attempts int  // before this one
 	Noticed  bool // a delay was reported
 	Bulk     bool // one of many jobs of its message
