@@ -161,20 +161,22 @@ func (s *FileStore) openDirs() (err error) {
 	if err := faultfs.MkdirAll(s.o.FS, s.path, 0o700); err != nil {
 		return err
 	}
-	if s.log.dir, err = s.o.FS.OpenDir(s.path); err != nil {
+	dir, err := s.o.FS.OpenDir(s.path)
+	if err != nil {
 		return err
 	}
-	if s.body, err = faultfs.MkdirSync(s.log.dir, bodyDir, 0o700); err != nil {
+	s.log.handle.Store(&dir)
+	if s.body, err = faultfs.MkdirSync(s.log.dir(), bodyDir, 0o700); err != nil {
 		return err
 	}
 	s.bodies = faultfs.NewGroup(s.body.Sync)
-	s.bad, err = faultfs.MkdirSync(s.log.dir, quarantineDir, 0o700)
+	s.bad, err = faultfs.MkdirSync(s.log.dir(), quarantineDir, 0o700)
 	return err
 }
 
 // own locks the directory and says who has it.
 func (s *FileStore) own() (err error) {
-	if s.lock, err = s.log.dir.OpenFile(lockName, os.O_RDWR|os.O_CREATE, 0o600); err != nil {
+	if s.lock, err = s.log.dir().OpenFile(lockName, os.O_RDWR|os.O_CREATE, 0o600); err != nil {
 		return err
 	}
 	ok, err := tryLock(s.lock)
@@ -237,7 +239,10 @@ func (s *FileStore) closeFiles() error {
 	if s.log.spare != nil {
 		errs = append(errs, s.log.spare.file.Close())
 	}
-	for _, c := range [...]io.Closer{s.body, s.bad, s.log.dir, s.lock} {
+	if dir := s.log.handle.Load(); dir != nil {
+		errs = append(errs, (*dir).Close())
+	}
+	for _, c := range [...]io.Closer{s.body, s.bad, s.lock} {
 		if c != nil {
 			errs = append(errs, c.Close())
 		}

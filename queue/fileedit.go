@@ -177,18 +177,20 @@ func (s *FileStore) reroute(id uint64, groups []Group) error {
 	if err != nil {
 		return err
 	}
-	open, held := 0, uint8(0)
-	due := uint32(1<<32 - 1)
-	for _, g := range o.groups {
-		open += len(g.rcpts)
-		held |= g.flags & flagHeld
-		due = min(due, g.due)
-	}
-	m, err := s.readEnvelope(id)
+	n, err := s.rcptCount(id)
 	if err != nil {
 		return err
 	}
-	if err := checkGroups(groups, m, open); err != nil {
+	open, held := make([]bool, n), uint8(0)
+	due := s.now()
+	for _, g := range o.groups {
+		for _, r := range g.rcpts {
+			open[r] = true
+		}
+		held |= g.flags & flagHeld
+		due = min(due, g.due)
+	}
+	if err := checkGroups(groups, open); err != nil {
 		return err
 	}
 	s.mu.Lock()
@@ -198,20 +200,18 @@ func (s *FileStore) reroute(id uint64, groups []Group) error {
 	}
 	s.mu.Unlock()
 	if leased {
-		return errBusy
+		return ErrBusy
 	}
 	o.groups = nil
 	for i, g := range groups {
-		o.groups = append(o.groups, groupState{n: i, dest: g.Dest, rcpts: toUint32(g.Rcpts), due: min(due, s.now()), flags: held})
+		o.groups = append(o.groups, groupState{n: i, dest: g.Dest, rcpts: toUint32(g.Rcpts), due: due, flags: held})
 	}
 	o.data = stripReasons(o.data)
 	return s.commitApply([]*op{o}, false)
 }
 
-var errBusy = errors.New("message is being delivered; try again")
-
-// readEnvelope returns how many recipients a message has.
-func (s *FileStore) readEnvelope(id uint64) (int, error) {
+// rcptCount returns how many recipients a message has.
+func (s *FileStore) rcptCount(id uint64) (int, error) {
 	e, jobs := s.brief(id)
 	if len(jobs) == 0 {
 		return 0, ErrNotFound

@@ -9,6 +9,7 @@ import (
 	"hash/crc32"
 	"io"
 	"math/rand/v2"
+	"slices"
 
 	"github.com/goniec-mail/goniec"
 	"github.com/goniec-mail/goniec/faultfs"
@@ -74,27 +75,29 @@ func checkMessage(m *Message) error {
 	if m.Envelope == nil || len(m.Envelope.To) == 0 {
 		return errors.New("queue: message without recipients")
 	}
-	return checkGroups(m.Groups, len(m.Envelope.To), len(m.Envelope.To))
+	open := make([]bool, len(m.Envelope.To))
+	for i := range open {
+		open[i] = true
+	}
+	return checkGroups(m.Groups, open)
 }
 
-// checkGroups wants count of n recipients in groups, each once.
-func checkGroups(groups []Group, n, count int) error {
-	seen := make([]bool, n)
+// checkGroups wants each open recipient in one group, and no other.
+func checkGroups(groups []Group, open []bool) error {
 	for _, g := range groups {
 		last := -1
 		for _, r := range g.Rcpts {
-			if r <= last || r >= n || seen[r] {
-				return errors.New("queue: groups must hold each recipient once, in rising order")
+			if r <= last || r >= len(open) || !open[r] {
+				return errors.New("queue: groups must hold each open recipient once, in rising order")
 			}
-			last, seen[r] = r, true
-			count--
+			last, open[r] = r, false
 		}
 		if len(g.Rcpts) == 0 {
 			return errors.New("queue: empty group")
 		}
 	}
-	if count != 0 {
-		return errors.New("queue: groups must hold every recipient")
+	if slices.Contains(open, true) {
+		return errors.New("queue: groups must hold every open recipient")
 	}
 	return nil
 }
@@ -215,7 +218,7 @@ func (s *FileStore) syncBodies() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.bodies == group {
-		if dir, openErr := s.log.dir.OpenDir(bodyDir); openErr == nil {
+		if dir, openErr := s.log.dir().OpenDir(bodyDir); openErr == nil {
 			_ = s.body.Close()
 			s.body, s.bodies = dir, faultfs.NewGroup(dir.Sync)
 		}

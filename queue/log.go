@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -16,19 +17,18 @@ import (
 // away at the front. That order is what makes a record's disappearance safe: no record speaks of
 // a later one, so when the oldest segment goes, nothing that stays depended on it.
 type segmentLog struct {
-	dir    faultfs.Dir
+	handle atomic.Pointer[faultfs.Dir] // of the directory
 	reopen func() (faultfs.Dir, error)
 	size   uint32
 
 	mu       sync.Mutex
-	segs     []*segment // by number; the last one is open
-	spare    *segment   // ready to be the next one
-	making   bool       // a spare is being made
-	next     uint32     // number of the next segment
-	last     uint32     // time of the last record: the log's time never goes back
-	failedAt time.Time  // when no segment could be made
-	cut      *loc       // to be told by the next segment
-	spares   int        // for names
+	segs     []*segment   // by number; the last one is open
+	spare    *segment     // ready to be the next one
+	next     uint32       // number of the next segment
+	last     uint32       // time of the last record: the log's time never goes back
+	failedAt time.Time    // when no segment could be made
+	cut      *loc         // to be told by the next segment
+	spares   atomic.Int32 // for names
 }
 
 const (
@@ -190,7 +190,7 @@ func (l *segmentLog) christen(s *segment) error {
 		return err
 	}
 	name := segmentName(s.n)
-	if err := l.dir.Rename(s.name, l.dir, name); err != nil {
+	if err := l.dir().Rename(s.name, l.dir(), name); err != nil {
 		return err
 	}
 	l.next++ // the name is in use, whatever happens now
@@ -240,11 +240,14 @@ func (l *segmentLog) makeSpare(size uint32) (*segment, error) {
 	return s, nil
 }
 
+func (l *segmentLog) dir() faultfs.Dir { return *l.handle.Load() }
+
+func (l *segmentLog) spareName() string { return fmt.Sprintf("%s%d", sparePrefix, l.spares.Add(1)) }
+
 func (l *segmentLog) createSpare() (string, faultfs.File, error) {
 	for {
-		l.spares++
-		name := fmt.Sprintf("%s%d", sparePrefix, l.spares)
-		file, err := l.dir.Create(name, 0o600)
+		name := l.spareName()
+		file, err := l.dir().Create(name, 0o600)
 		if !errors.Is(err, fs.ErrExist) {
 			return name, file, err
 		}
@@ -254,7 +257,7 @@ func (l *segmentLog) createSpare() (string, faultfs.File, error) {
 // discard removes a file that is no segment (any more). Where that fails, start-up tries again.
 func (l *segmentLog) discard(s *segment) {
 	_ = s.file.Close()
-	_ = l.dir.Remove(s.name)
+	_ = l.dir().Remove(s.name)
 }
 
 // release takes the oldest segment away: as a spare, or for good. The removal of its name is
@@ -264,9 +267,8 @@ func (l *segmentLog) release() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s := l.segs[0]
-	l.spares++
-	name := fmt.Sprintf("%s%d", sparePrefix, l.spares)
-	if err := l.dir.Rename(s.name, l.dir, name); err != nil {
+	name := l.spareName()
+	if err := l.dir().Rename(s.name, l.dir(), name); err != nil {
 		return err
 	}
 	s.name = name
@@ -278,7 +280,7 @@ func (l *segmentLog) release() error {
 		l.spare = &segment{name: s.name, file: s.file, size: s.size}
 		return nil
 	}
-	_ = l.dir.Remove(s.name) // start-up tries again
+	_ = l.dir().Remove(s.name) // start-up tries again
 	s.drop()
 	return nil
 }
@@ -286,13 +288,12 @@ func (l *segmentLog) release() error {
 // syncDir makes names durable. After an error the directory is opened anew: the old handle can not
 // be trusted.
 func (l *segmentLog) syncDir() error {
-	err := l.dir.Sync()
+	err := l.dir().Sync()
 	if err == nil {
 		return nil
 	}
 	if dir, openErr := l.reopen(); openErr == nil {
-		_ = l.dir.Close()
-		l.dir = dir
+		_ = (*l.handle.Swap(&dir)).Close()
 	}
 	return err
 }

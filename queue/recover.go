@@ -16,7 +16,7 @@ func (s *FileStore) recover() error {
 			g.live.Add(-1)
 		}
 	}
-	names, err := s.log.dir.Names()
+	names, err := s.log.dir().Names()
 	if err != nil {
 		return err
 	}
@@ -44,7 +44,7 @@ func (s *FileStore) recover() error {
 func (s *FileStore) openSegment(name string) error {
 	switch {
 	case strings.HasPrefix(name, sparePrefix):
-		return s.log.dir.Remove(name) // of unknown content
+		return s.log.dir().Remove(name) // of unknown content
 	case name == lockName || name == bodyDir || name == quarantineDir:
 		return nil
 	case !isSegment(name):
@@ -56,7 +56,7 @@ func (s *FileStore) openSegment(name string) error {
 		return s.setAside(name, "its number is not possible")
 	}
 	s.log.next = max(s.log.next, seg.n+1)
-	file, err := s.log.dir.OpenFile(name, os.O_RDWR, 0)
+	file, err := s.log.dir().OpenFile(name, os.O_RDWR, 0)
 	if err != nil {
 		return err
 	}
@@ -104,7 +104,7 @@ func (s *FileStore) setAside(name, why string) error {
 		if _, err := s.bad.Lstat(to); err == nil && i < 1000 {
 			continue
 		}
-		if err := s.log.dir.Rename(name, s.bad, to); err != nil {
+		if err := s.log.dir().Rename(name, s.bad, to); err != nil {
 			return err
 		}
 		break

@@ -53,7 +53,7 @@ type Store interface {
 	Entries(ctx context.Context, f Filter) iter.Seq2[Entry, error]
 
 	// Update changes a message durably. ErrNotFound. A removal ends its leases; other changes
-	// leave jobs alone that are leased.
+	// leave jobs alone that are leased. Reroute of a message with leases: ErrBusy.
 	Update(ctx context.Context, id ID, c Change) error
 
 	// Wake receives a value some time after jobs may have become due by other means than time.
@@ -67,6 +67,7 @@ var (
 	ErrFull      = errors.New("no space for the queue")
 	ErrCorrupt   = errors.New("message is damaged on disk")
 	ErrClosed    = errors.New("queue is closed")
+	ErrBusy      = errors.New("message is being delivered")
 )
 
 // Body is the message as it was put, in network form.
