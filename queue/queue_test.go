@@ -3,7 +3,8 @@ package queue
 import (
 	"context"
 	"errors"
-	"io"	"strings"
+	"io"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
