@@ -62,8 +62,6 @@ type Queue struct {
 	Hostname string
 	// Postmaster gets notices of bounces that can not be delivered. Zero: they are only logged.
 	Postmaster goniec.Address
-	// Notices says of what else Postmaster is told. Zero = nothing.
-	Notices Notices
 	// MaxReturn is the largest message of which more than the header is returned in a report, in
 	// octets. 0 = 50 KiB, negative = never more than the header.
 	MaxReturn int64
@@ -84,7 +82,6 @@ type Queue struct {
 	o      settled
 	sched  scheduler
 	panics atomic.Int64
-	notes  noticeState
 }
 
 // settled are the settings with their defaults.
