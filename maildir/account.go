@@ -42,11 +42,11 @@ type account struct {
 var errClosed = fmt.Errorf("maildir: %w", fs.ErrClosed)
 
 // prepare makes the three directories of a new account durable, and finishes what a crash has left.
-func (a *account) prepare() error {
+func (a *account) prepare(ctx context.Context) error {
 	if err := makeDirs(a.root); err != nil {
 		return err
 	}
-	return a.recoverTree()
+	return a.recoverTree(ctx)
 }
 
 // makeDirs makes tmp, new and cur where they are missing. Another process may have made them just
@@ -202,13 +202,13 @@ func (a *Account) Create(ctx context.Context, name string, opts mailbox.CreateOp
 	if err := a.freeUse(opts.SpecialUse); err != nil {
 		return err
 	}
-	return a.makeFolder(dir, opts)
+	return a.makeFolder(ctx, dir, opts)
 }
 
 // makeFolder builds the folder under a name that is no folder's and renames it: a crash leaves it whole
 // or not at all.
-func (a *account) makeFolder(dir string, opts mailbox.CreateOptions) (err error) {
-	validity, err := a.nextValidity(0)
+func (a *account) makeFolder(ctx context.Context, dir string, opts mailbox.CreateOptions) (err error) {
+	validity, err := a.nextValidity(ctx, 0)
 	if err != nil {
 		return err
 	}
@@ -302,7 +302,7 @@ func (a *Account) Delete(ctx context.Context, name string) error {
 	}
 	a.tree.Lock()
 	defer a.tree.Unlock()
-	if err := a.noteValidity(dir); err != nil {
+	if err := a.noteValidity(ctx, dir); err != nil {
 		return notFound(err)
 	}
 	trash := unfinishedPrefix + a.store.names.next()
@@ -314,13 +314,13 @@ func (a *Account) Delete(ctx context.Context, name string) error {
 		return err
 	}
 	a.discard(trash)
-	a.recountIfKept()
+	a.recountIfKept(ctx)
 	return nil
 }
 
 // noteValidity keeps the UIDVALIDITY of a folder that goes, so that one made under its name gets a
 // higher one.
-func (a *account) noteValidity(dir string) error {
+func (a *account) noteValidity(ctx context.Context, dir string) error {
 	d, err := a.root.OpenDir(dir)
 	if err != nil {
 		return err
@@ -338,7 +338,7 @@ func (a *account) noteValidity(dir string) error {
 	if err != nil {
 		return nil
 	}
-	_, err = a.nextValidity(h.validity)
+	_, err = a.nextValidity(ctx, h.validity)
 	return err
 }
 
@@ -350,9 +350,12 @@ const (
 
 // nextValidity returns a UIDVALIDITY above min and all that were given before: the present second where
 // that is higher. It is durable.
-func (a *account) nextValidity(min uint32) (uint32, error) {
-	a.store.validity.Lock()
-	defer a.store.validity.Unlock()
+func (a *account) nextValidity(ctx context.Context, min uint32) (uint32, error) {
+	lock, err := a.store.takeDotlock(ctx, a.root, validityName)
+	if err != nil {
+		return 0, err
+	}
+	defer lock.unlock()
 	v := uint32(max(a.store.now().Unix(), 1))
 	data, err := faultfs.ReadFile(a.root, validityName, 4096)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

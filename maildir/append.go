@@ -44,7 +44,7 @@ func (m *Mailbox) AppendAll(ctx context.Context, msgs iter.Seq2[mailbox.NewMessa
 	if len(job.items) == 0 {
 		return nil, nil
 	}
-	refund, err := f.acct.charge(job.octets(), int64(len(job.items)))
+	refund, err := f.acct.charge(ctx, job.octets(), int64(len(job.items)))
 	if err != nil {
 		return nil, err
 	}
@@ -278,7 +278,8 @@ func (f *folder) commitAppends(jobs []*appendJob) error {
 	}
 	f.logUIDs(uids)
 	f.changed()
-	return errors.Join(f.settle(), f.noteOwn())
+	f.noteOwn()
+	return f.settle()
 }
 
 func (f *folder) addAppended(it *appendItem, uid uint32, modSeq uint64) mailbox.Meta {

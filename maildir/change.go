@@ -171,7 +171,7 @@ func (j *flagJob) commit() (res mailbox.FlagResult, err error) {
 		res.Changed = changed.Set()
 		s.counts = nil
 		f.changed()
-		err = f.noteOwn()
+		f.noteOwn()
 	}
 	res.ModSeq = mailbox.ModSeq(s.modSeq)
 	return res, err
@@ -192,7 +192,7 @@ func (m *Mailbox) Expunge(ctx context.Context, uids mailbox.UIDSet) (_ mailbox.U
 	return gone, err
 }
 
-// expunge also returns how many octets went.
+// expunge also returns how many octets went. Messages that it returns have gone, even beside an error.
 func (f *folder) expunge(ctx context.Context, uids mailbox.UIDSet) (_ mailbox.UIDSet, octets int64, err error) {
 	t := &f.state.t
 	var wanted []uint32
@@ -266,8 +266,6 @@ func (j *expungeJob) commit() (mailbox.UIDSet, error) {
 	}
 	f.forgetUIDs(f.nextModSeq(), uids)
 	f.changed()
-	if err := f.settle(); err != nil {
-		return nil, err
-	}
-	return gone.Set(), f.noteOwn()
+	f.noteOwn()
+	return gone.Set(), f.settle()
 }

@@ -16,7 +16,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func TestConformance(t *testing.T) {
 	mailboxtest.Suite{
 		Open: func(t *testing.T) mailbox.Store {
-			s := &maildir.Store{Root: t.TempDir()}
+			s := &maildir.Store{Root: fastDir(t)}
 			t.Cleanup(func() { s.Close() })
 			return s
 		},

@@ -31,21 +31,22 @@ func (a *Account) Move(ctx context.Context, from string, uids mailbox.UIDSet, to
 	if err != nil || len(res.Source) == 0 {
 		return res, err
 	}
-	if err := t.src.expungeSet(ctx, mailbox.UIDs(res.Source...)); err != nil {
-		back := t.dst.expungeSet(context.WithoutCancel(ctx), mailbox.UIDs(res.Dest...))
+	gone, err := t.src.expungeSet(ctx, mailbox.UIDs(res.Source...))
+	if err != nil && gone.Empty() {
+		_, back := t.dst.expungeSet(context.WithoutCancel(ctx), mailbox.UIDs(res.Dest...))
 		return mailbox.CopyResult{}, errors.Join(err, back)
 	}
-	return res, nil
+	return res, err // what has gone there must stay here
 }
 
 // expungeSet is Expunge without giving room back to the quota.
-func (f *folder) expungeSet(ctx context.Context, uids mailbox.UIDSet) (err error) {
+func (f *folder) expungeSet(ctx context.Context, uids mailbox.UIDSet) (gone mailbox.UIDSet, err error) {
 	if err := f.enter(ctx, true); err != nil {
-		return err
+		return nil, err
 	}
 	defer f.leave(&err)
-	_, _, err = f.expunge(ctx, uids)
-	return err
+	gone, _, err = f.expunge(ctx, uids)
+	return gone, err
 }
 
 // transfer is a copy under way. Only one of the folders is locked at a time.
@@ -84,7 +85,7 @@ func (t *transfer) copy(ctx context.Context, uids mailbox.UIDSet, charge bool) (
 	if len(job.items) > 0 {
 		refund := func() {}
 		if charge {
-			if refund, err = t.dst.acct.charge(job.octets(), int64(len(job.items))); err != nil {
+			if refund, err = t.dst.acct.charge(ctx, job.octets(), int64(len(job.items))); err != nil {
 				return mailbox.CopyResult{}, err
 			}
 		}

@@ -34,7 +34,7 @@ type folderView struct {
 // look reads an account with a new Store, as after a restart. Every message must be readable.
 func look(fsys faultfs.FS) (view, error) {
 	ctx := context.Background()
-	s := &maildir.Store{Root: "/mail", FS: fsys, Host: "h"}
+	s := maildir.Impatient(&maildir.Store{Root: "/mail", FS: fsys, Host: "h"})
 	defer s.Close()
 	a, err := s.Account(ctx, user)
 	if err != nil {
@@ -155,7 +155,7 @@ type script struct {
 }
 
 func run(fsys faultfs.FS, steps func(t *script)) error {
-	s := &maildir.Store{Root: "/mail", FS: fsys, Host: "h"}
+	s := maildir.Impatient(&maildir.Store{Root: "/mail", FS: fsys, Host: "h"})
 	t := &script{ctx: context.Background(), store: s}
 	t.acc, t.err = s.Account(t.ctx, user)
 	if t.err == nil {
@@ -247,6 +247,13 @@ var crashOps = []crashOp{
 	{name: "append", setup: three, run: func(t *script) { t.appendTo("INBOX", hello) }},
 	{name: "flag one", setup: three, run: func(t *script) { t.flag("INBOX", 2) }},
 	{name: "expunge one", setup: three, run: func(t *script) { t.expunge("INBOX", 2) }},
+	{name: "append three", setup: three, run: func(t *script) { t.appendTo("INBOX", "a\r\n", "b\n", "c\r\n") }},
+	{name: "flag three", setup: three, run: func(t *script) { t.flag("INBOX", 1, 2, 3) }},
+	{name: "expunge three", setup: three, run: func(t *script) { t.expunge("INBOX", 1, 2, 3) }},
+	{name: "copy", setup: func(t *script) { three(t); t.create("A") }, run: func(t *script) { t.transfer(mailbox.Copy, "A", 1, 3) }},
+	{name: "move one", setup: func(t *script) { three(t); t.create("A") }, run: func(t *script) { t.transfer(mailbox.Move, "A", 2) }, between: bothHave},
+	{name: "move three", setup: func(t *script) { three(t); t.create("A") }, run: func(t *script) { t.transfer(mailbox.Move, "A", 1, 2, 3) }, between: bothHave},
+	{name: "deliver with quota", setup: func(t *script) { three(t); t.keep(t.acc.(*maildir.Account).SetQuota(t.ctx, 1<<20, 10)) }, run: func(t *script) { t.deliver(hello) }},
 	{name: "create", setup: three, run: func(t *script) { t.create("A/B") }},
 	{name: "delete", setup: func(t *script) { t.create("A", "A/B"); t.appendTo("A", hello) }, run: func(t *script) { t.keep(t.acc.Delete(t.ctx, "A")) }},
 	{name: "rename", setup: func(t *script) { t.create("A"); t.appendTo("A", hello) }, run: func(t *script) { t.keep(t.acc.Rename(t.ctx, "A", "X")) }},
@@ -283,7 +290,7 @@ func TestF02_CrashStates(t *testing.T) {
 func crashTest(t *testing.T, op crashOp, model faultfs.Model) {
 	before, after := outcome(t, op)
 	var was view
-	limit := 150
+	limit := 60
 	if long {
 		limit = 3000
 	}

@@ -129,7 +129,7 @@ func (d *delivery) put(f *folder, dir *syncDir, info string) error {
 		}
 		d.keep(f, m)
 	}
-	refund, err := f.acct.charge(d.file.netSize, 1)
+	refund, err := f.acct.charge(d.ctx, d.file.netSize, 1)
 	if err != nil {
 		return err
 	}

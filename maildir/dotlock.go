@@ -1,6 +1,7 @@
 package maildir
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -141,7 +142,7 @@ func (s *Store) isStale(l *dotlock, info faultfs.Info) bool {
 		}
 	}
 	age := s.now().Sub(info.ModTime)
-	if !ok && age > lockUnsigned {
+	if !ok && age > cmp.Or(s.unsigned, lockUnsigned) {
 		return true
 	}
 	return age > lockStale

@@ -143,6 +143,9 @@ func (f *folder) closeDirs() {
 
 // drop closes a folder that nobody uses any more.
 func (f *folder) drop() {
+	if !f.gone.Load() && !f.broken.Load() {
+		f.saveLook()
+	}
 	f.closeDirs()
 	_ = f.acct.store.releaseAccount(f.acct)
 }

@@ -2,6 +2,7 @@ package maildir
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -50,6 +51,7 @@ type index struct {
 	end     int64        // of the last record
 	snap    int64        // octets of the snapshot
 	buf     []byte       // records to append
+	look    dirSeen      // what the last recordLook says of cur/
 	learned int          // dates and sizes found since the snapshot, not noted
 	sure    bool         // buf holds mod-sequences: it must be durable before they are told
 }
@@ -106,6 +108,7 @@ func (f *folder) logExpunge(modSeq uint64, uids []uint32) {
 func (f *folder) logLook() {
 	if f.index.file != nil {
 		f.index.buf = appendRecord(f.index.buf, recordLook, f.state.appendLook)
+		f.index.look = f.state.seenCur
 	}
 }
 
@@ -186,6 +189,7 @@ func (f *folder) flush() error {
 		return nil
 	}
 	f.keepFloor()
+	f.logLook()
 	var err error
 	if x.file == nil || x.learned > len(f.state.t.recs)/4 || x.end+int64(len(x.buf)) > 2*x.snap+indexSlack {
 		err = f.writeIndex()
@@ -237,7 +241,7 @@ func (f *folder) writeIndex() error {
 		_ = file.Close()
 		return err
 	}
-	f.index = index{file: file, info: info, end: int64(len(b)), snap: int64(len(b))}
+	f.index = index{file: file, info: info, end: int64(len(b)), snap: int64(len(b)), look: f.state.seenCur}
 	return nil
 }
 
@@ -246,6 +250,23 @@ func (x *index) close() {
 		_ = x.file.Close()
 	}
 	*x = index{}
+}
+
+// saveLook notes, when the folder leaves memory, when its directories were listed, so that the next
+// process need not. It is a hint: what goes wrong does not matter.
+func (f *folder) saveLook() {
+	x := &f.index
+	if !f.state.loaded || x.file == nil || f.lockFile == nil || f.state.seenCur == x.look {
+		return
+	}
+	if flock(context.Background(), f.lockFile, false) != nil {
+		return
+	}
+	defer funlock(f.lockFile)
+	if x.buf = x.buf[:0]; !f.indexChanged() {
+		f.logLook()
+		_ = x.write()
+	}
 }
 
 // dropIndex removes the index durably.
@@ -303,7 +324,7 @@ func (f *folder) readIndex() (err error) {
 		return errors.Join(err, errIndex)
 	}
 	first := binary.LittleEndian.Uint32(data[len(indexMagic):])
-	f.index = index{file: file, info: info, end: int64(len(indexMagic) + n), snap: int64(first)}
+	f.index = index{file: file, info: info, end: int64(len(indexMagic) + n), snap: int64(first), look: f.state.seenCur}
 	if f.index.end < info.Size {
 		return file.Truncate(f.index.end) // torn by a crash: nobody was told of it
 	}

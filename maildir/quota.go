@@ -95,7 +95,7 @@ func (q *quota) parse(text string) {
 }
 
 // charge makes room for messages, or returns ErrOverQuota. refund takes it back.
-func (a *account) charge(octets, messages int64) (refund func(), err error) {
+func (a *account) charge(ctx context.Context, octets, messages int64) (refund func(), err error) {
 	nothing := func() {}
 	a.quota.Lock()
 	defer a.quota.Unlock()
@@ -105,7 +105,7 @@ func (a *account) charge(octets, messages int64) (refund func(), err error) {
 	}
 	old := a.store.now().Sub(q.mtime) > sizeAge
 	if !q.there || q.size > sizeLimit || !q.fits(octets, messages) && (old || q.lines > 1) {
-		if q, err = a.recount(q); err != nil {
+		if q, err = a.recount(ctx, q); err != nil {
 			return nothing, err
 		}
 	}
@@ -142,7 +142,12 @@ func (a *account) addQuota(octets, messages int64) error {
 }
 
 // recount counts all messages and writes the file anew with the limits of q.
-func (a *account) recount(q quota) (quota, error) {
+func (a *account) recount(ctx context.Context, q quota) (quota, error) {
+	lock, err := a.store.takeDotlock(ctx, a.root, sizeName)
+	if err != nil {
+		return q, err
+	}
+	defer lock.unlock()
 	use, err := a.count()
 	if err != nil {
 		return q, err
@@ -157,12 +162,12 @@ func (a *account) recount(q quota) (quota, error) {
 
 // recountIfKept counts anew after a folder has gone, where a count is kept. It may fail: the file is then
 // counted when a message does not fit.
-func (a *account) recountIfKept() {
+func (a *account) recountIfKept(ctx context.Context) {
 	a.quota.Lock()
 	defer a.quota.Unlock()
 	q, err := a.readQuota()
 	if err == nil && q.there {
-		_, err = a.recount(q)
+		_, err = a.recount(ctx, q)
 	}
 	if err != nil {
 		a.store.log("quota not updated", "account", a.path, "err", err)
@@ -247,7 +252,7 @@ func (a *Account) Quota(ctx context.Context) (mailbox.QuotaUse, error) {
 		return q.QuotaUse, err
 	}
 	if q.limited() {
-		q, err = a.recount(q)
+		q, err = a.recount(ctx, q)
 		return q.QuotaUse, err
 	}
 	return a.count()
@@ -262,6 +267,6 @@ func (a *Account) SetQuota(ctx context.Context, octets, messages int64) error {
 	defer a.quota.Unlock()
 	var q quota
 	q.OctetLimit, q.MessageLimit = max(octets, 0), max(messages, 0)
-	_, err := a.recount(q)
+	_, err := a.recount(ctx, q)
 	return err
 }

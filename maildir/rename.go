@@ -43,6 +43,11 @@ func (a *Account) Rename(ctx context.Context, from, to string) error {
 	}
 	a.tree.Lock()
 	defer a.tree.Unlock()
+	lock, err := a.store.takeDotlock(ctx, a.root, renameName)
+	if err != nil {
+		return err
+	}
+	defer lock.unlock()
 	moves, err := a.plan(src, dst)
 	if err != nil {
 		return err
@@ -122,9 +127,17 @@ func (a *account) move(moves [][2]string) error {
 
 // recoverTree finishes a renaming, and removes folders that were being made or removed, of a
 // process that has died.
-func (a *account) recoverTree() error {
+func (a *account) recoverTree(ctx context.Context) error {
+	if _, err := a.root.Lstat(renameName); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
 	a.tree.Lock()
 	defer a.tree.Unlock()
+	lock, err := a.store.takeDotlock(ctx, a.root, renameName)
+	if err != nil {
+		return err
+	}
+	defer lock.unlock()
 	data, err := faultfs.ReadFile(a.root, renameName, 4096)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

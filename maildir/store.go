@@ -52,12 +52,14 @@ type Store struct {
 	// Logger gets what is repaired or found broken; nil is silent.
 	Logger *slog.Logger
 
+	unsigned time.Duration // for tests: in place of lockUnsigned
+
 	setUp    sync.Once
 	names    *namer
 	mu       sync.Mutex
 	accounts map[string]*account // by directory
 	idle     []*folder           // not open, oldest first
-	validity sync.Mutex          // the files of nextValidity
+	observer observer            // tells what other programs do to watched folders
 }
 
 const (
@@ -143,7 +145,7 @@ func (s *Store) account(ctx context.Context, user string) (*account, error) {
 	if err != nil {
 		return nil, fmt.Errorf("account %.80q: %w", user, err)
 	}
-	return s.share(path, root)
+	return s.share(ctx, path, root)
 }
 
 func (s *Store) locate(ctx context.Context, user string) (string, error) {
@@ -173,7 +175,7 @@ func (s *Store) openRoot(path string) (faultfs.Dir, error) {
 }
 
 // share returns the account known under path if it is still the same directory, else a new one.
-func (s *Store) share(path string, root faultfs.Dir) (*account, error) {
+func (s *Store) share(ctx context.Context, path string, root faultfs.Dir) (*account, error) {
 	info, err := root.Stat()
 	if err != nil {
 		_ = root.Close()
@@ -189,7 +191,7 @@ func (s *Store) share(path string, root faultfs.Dir) (*account, error) {
 	}
 	s.mu.Unlock()
 	a = &account{store: s, path: path, root: root, info: info, refs: 1, folders: make(map[string]*folder)}
-	if err := a.prepare(); err != nil {
+	if err := a.prepare(ctx); err != nil {
 		_ = root.Close()
 		return nil, err
 	}

@@ -91,7 +91,11 @@ func (f *folder) loadCold(ctx context.Context) error {
 	if err := f.loadList(ctx); err != nil {
 		return err
 	}
-	if s.floor.validity == s.list.validity {
+	if s.floor.validity > s.list.validity { // an older copy of the list has come back
+		if err := f.newUIDs(ctx, s.floor.validity); err != nil {
+			return err
+		}
+	} else if s.floor.validity == s.list.validity {
 		s.uidNext = max(s.uidNext, s.floor.uid) // the list may have lost lines
 	}
 	s.modSeq = f.nextModSeq()
@@ -112,6 +116,7 @@ func (f *folder) loadCold(ctx context.Context) error {
 func (f *folder) resume(ctx context.Context, modSeq uint64) error {
 	s := &f.state
 	s.modSeq = max(s.modSeq, modSeq)
+	s.uidNext = max(s.uidNext, s.list.uidNext())
 	if err := s.keywords.refresh(f.base); err != nil {
 		return err
 	}
@@ -158,7 +163,7 @@ func (f *folder) newList(ctx context.Context, cause error) error {
 	if !errors.Is(cause, fs.ErrNotExist) {
 		f.acct.store.log("new UIDVALIDITY", "folder", f.base.Name(), "err", cause)
 	}
-	validity, err := f.acct.nextValidity(max(old.validity, s.floor.validity))
+	validity, err := f.acct.nextValidity(ctx, max(old.validity, s.floor.validity))
 	if err != nil {
 		return err
 	}
@@ -264,7 +269,7 @@ func (f *folder) newUIDs(ctx context.Context, old uint32) error {
 	}
 	defer unlock()
 	l := &f.state.list
-	if l.validity, err = f.acct.nextValidity(max(l.validity, old)); err != nil {
+	if l.validity, err = f.acct.nextValidity(ctx, max(l.validity, old)); err != nil {
 		return err
 	}
 	return f.writeList(l, &f.state.t)
@@ -286,7 +291,8 @@ func (f *folder) scan(ctx context.Context, lookCur bool) error {
 		if len(moved) == 0 {
 			return nil
 		}
-		return errors.Join(f.takeFresh(ctx, moved), f.noteOwn())
+		defer f.noteOwn()
+		return f.takeFresh(ctx, moved)
 	}
 	var last time.Time
 	for try := 0; ; try++ {
@@ -306,12 +312,11 @@ func (f *folder) scan(ctx context.Context, lookCur bool) error {
 
 // noteOwn remembers the time that our own change gave cur/, so that it is not taken for somebody else's. What others
 // did in the same moment shows once the time has settled.
-func (f *folder) noteOwn() error {
-	info, err := f.cur.Stat()
-	if err == nil {
+func (f *folder) noteOwn() {
+	f.state.seenCur = dirSeen{} // look again, if the time can not be had
+	if info, err := f.cur.Stat(); err == nil {
 		f.state.seenCur = dirSeen{info.ModTime, info.ModTime}
 	}
-	return err
 }
 
 // takeNew moves the messages of new/ to cur/: a link there, durably, and then the old name goes,

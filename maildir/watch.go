@@ -8,11 +8,11 @@ import (
 	"github.com/goniec-mail/goniec/mailbox"
 )
 
-// pollInterval is how often a watched folder is looked at for what other programs did.
+// pollInterval is how often a watched folder is looked at for what other programs did, where the system does not tell.
 const pollInterval = 2 * time.Second
 
-// Watch implements mailbox.Watcher. Changes made through this Store are told at once, those of other
-// programs within two seconds.
+// Watch implements mailbox.Watcher. Changes made through this Store are told at once; those of other
+// programs at once on Linux (one inotify descriptor serves a Store), elsewhere within two seconds.
 func (m *Mailbox) Watch(ctx context.Context, notify func()) error {
 	f, err := m.begin(ctx)
 	if err != nil {
@@ -23,16 +23,22 @@ func (m *Mailbox) Watch(ctx context.Context, notify func()) error {
 	s.mu.Lock()
 	s.take(f)
 	s.mu.Unlock()
+	stop, told := s.observe(f)
 	go func() {
 		defer s.release(f)
 		defer remove()
-		f.poll(ctx, notify)
+		if told {
+			<-ctx.Done()
+			stop()
+		} else {
+			f.poll(ctx)
+		}
 	}()
 	return nil
 }
 
 // poll compares the times of new/ and cur/ until ctx ends.
-func (f *folder) poll(ctx context.Context, notify func()) {
+func (f *folder) poll(ctx context.Context) {
 	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
 	newTime, curTime := f.times()
@@ -45,7 +51,7 @@ func (f *folder) poll(ctx context.Context, notify func()) {
 		n, c := f.times()
 		if !n.Equal(newTime) || !c.Equal(curTime) {
 			newTime, curTime = n, c
-			notify()
+			f.changed()
 		}
 	}
 }
@@ -60,7 +66,24 @@ func (f *folder) times() (newTime, curTime time.Time) {
 	return newTime, curTime
 }
 
-// Lock implements mailbox.Locker.
+// touched is called when the system says that something happened in new/ or cur/. What this process
+// did itself it knows already: then the times are those it has noted.
+func (f *folder) touched() {
+	select {
+	case f.lock <- struct{}{}:
+	default:
+		f.changed() // somebody is at work in it: rather once too often
+		return
+	}
+	newTime, curTime := f.times()
+	known := f.state.loaded && newTime.Equal(f.state.seenNew.mtime) && curTime.Equal(f.state.seenCur.mtime)
+	f.lock.unlock()
+	if !known {
+		f.changed()
+	}
+}
+
+// Lock implements mailbox.Locker, among all processes of ours on this host.
 func (m *Mailbox) Lock(ctx context.Context) (unlock func(), err error) {
 	f, err := m.begin(ctx)
 	if err != nil {
@@ -69,11 +92,17 @@ func (m *Mailbox) Lock(ctx context.Context) (unlock func(), err error) {
 	if !f.popLock.CompareAndSwap(false, true) {
 		return nil, mailbox.ErrInUse
 	}
+	file, err := f.lockPOP(ctx)
+	if err != nil {
+		f.popLock.Store(false)
+		return nil, err
+	}
 	s := f.acct.store
 	s.mu.Lock()
 	s.take(f)
 	s.mu.Unlock()
 	return sync.OnceFunc(func() {
+		_ = file.Close() // the lock goes with it
 		f.popLock.Store(false)
 		s.release(f)
 	}), nil

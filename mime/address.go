@@ -80,6 +80,9 @@ func ParseAddresses(v string) (Addresses, error) {
 		p.fail("group without its semicolon")
 		p.out = append(p.out, Address{Kind: GroupEnd})
 	}
+	if len(p.out) == 0 {
+		p.out = nil // as it is without commas
+	}
 	if p.err != nil {
 		return p.out, p.err
 	}
@@ -199,12 +202,19 @@ func (p *addressParser) groupStart(w *words) {
 	p.out = append(p.out, Address{Kind: GroupStart, Name: w.text()})
 }
 
+// maxMissingComma is how far ahead the next address is looked for where a comma is missing: a display name.
+const maxMissingComma = 200
+
 // mailbox ends an entry with a.
 func (p *addressParser) mailbox(a Address) {
 	p.out = append(p.out, a)
 	p.skipCFWS()
 	if !p.done() && p.peek() != ',' && p.peek() != ';' {
 		p.fail("text after an address")
+		next := p.s[p.i:min(len(p.s), p.i+maxMissingComma)]
+		if i := strings.IndexAny(next, ",;<"); i >= 0 && next[i] == '<' {
+			return // another address, whose comma is missing
+		}
 		p.skipJunk()
 	}
 	p.separator()
@@ -419,9 +429,12 @@ func isDotAtom(s string) bool {
 func (a Address) Text() string { return DecodeText(a.Name) }
 
 // Addr returns local@domain with the local part quoted where it must be. It is the only form in which an address may go back
-// into a protocol or a header (P01). An entry without a domain gives its local part alone.
+// into a protocol or a header (P01). An entry without a domain gives its local part alone, one without both "".
 func (a Address) Addr() string {
 	local := a.Local
+	if local == "" && a.Domain == "" {
+		return ""
+	}
 	if !isDotAtom(local) {
 		local = quote(local)
 	}
@@ -479,8 +492,8 @@ func isLiteral(s string) bool {
 	return len(s) > 2 && s[len(s)-1] == ']' && !strings.ContainsAny(s[1:len(s)-1], "[]\\ \t") && utf8.ValidString(s)
 }
 
-// FormatAddresses writes a list for a header field: names beyond ASCII as encoded words, others quoted where they must be. The
-// error is a *ValueError for a control character or a missing or malformed domain; nothing can be injected.
+// FormatAddresses writes a list for a header field: names beyond ASCII as encoded words, others quoted where they must be. Addresses
+// beyond ASCII stay UTF-8 (RFC 6532), and such a message needs SMTPUTF8. The error is a *ValueError for a control character or a missing or malformed domain; nothing can be injected.
 func FormatAddresses(as Addresses) (string, error) {
 	var b strings.Builder
 	sep := ""

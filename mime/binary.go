@@ -22,6 +22,7 @@ func (s *Structure) AppendBinary(b []byte) ([]byte, error) {
 	w := binaryWriter(append(b, binaryMagic...))
 	w.num(s.Size)
 	w.num(s.Lines)
+	w.flag(s.Truncated)
 	w.num(int64(len(s.Warnings)))
 	for _, x := range s.Warnings {
 		w.num(int64(x.Kind))
@@ -39,6 +40,14 @@ type binaryWriter []byte
 
 func (w *binaryWriter) num(n int64)  { *w = binary.AppendUvarint(*w, uint64(n)) }
 func (w *binaryWriter) str(s string) { w.num(int64(len(s))); *w = append(*w, s...) }
+
+func (w *binaryWriter) flag(b bool) {
+	if b {
+		w.num(1)
+	} else {
+		w.num(0)
+	}
+}
 
 func (w *binaryWriter) params(ps Params) {
 	w.num(int64(len(ps)))
@@ -93,7 +102,7 @@ func (s *Structure) UnmarshalBinary(b []byte) error {
 		return ErrFormat
 	}
 	r.s = r.s[len(binaryMagic):]
-	out := Structure{Size: r.num(), Lines: r.num()}
+	out := Structure{Size: r.num(), Lines: r.num(), Truncated: r.num() != 0}
 	if n := r.count(3); n > 0 {
 		out.Warnings = make([]Warning, 0, n)
 		for range n {

@@ -79,7 +79,7 @@ func (b *builder) prepare(e *Entity) (*prepared, error) {
 		t.Params = append(t.Params, Param{"boundary", p.boundary})
 		p.encoding, err = b.prepareParts(p)
 	case e.Message != nil:
-		p.encoding, err = Classify(io.NewSectionReader(e.Message, 0, e.Message.Size()))
+		p.encoding, err = classifyContent(e.Message)
 	case e.Body != nil:
 		p.encoding = "base64"
 	default:
@@ -405,17 +405,32 @@ const maxLineOctets = 998
 // Classify tells what a transport must carry (RFC 2045 §2.7 to 2.9): "7bit" for ASCII in lines of at most 998 octets, "8bit"
 // for other octets in such lines, "binary" for longer lines, NUL, and CR or LF alone. The error is one of reading.
 func Classify(r io.Reader) (string, error) {
+	class, _, err := classify(r)
+	return class, err
+}
+
+// classifyContent is Classify for a message at rest, which must be as long as it says.
+func classifyContent(c Content) (string, error) {
+	class, n, err := classify(io.NewSectionReader(c, 0, c.Size()))
+	if err == nil && n != c.Size() {
+		err = fmt.Errorf("mime: content has %d octets of %d: %w", n, c.Size(), io.ErrUnexpectedEOF)
+	}
+	return class, err
+}
+
+func classify(r io.Reader) (class string, total int64, err error) {
 	window := windows.Get().(*[windowSize]byte)
 	defer windows.Put(window)
 	var c classifier
 	for {
 		n, err := r.Read(window[:])
 		c.add(window[:n])
+		total += int64(n)
 		if err == io.EOF {
-			return c.result(), nil
+			return c.result(), total, nil
 		}
 		if err != nil {
-			return "", err
+			return "", total, err
 		}
 	}
 }

@@ -339,10 +339,23 @@ func CleanFilename(name string) string {
 	if name == "/" {
 		return ""
 	}
-	for len(name) > maxFilename {
+	if isDevice(name) {
+		name = "_" + name
+	}
+	if len(name) > maxFilename {
 		name = shorten(name)
 	}
 	return name
+}
+
+// isDevice reports whether Windows takes the name for a device, whatever its extension.
+func isDevice(name string) bool {
+	base, _, _ := strings.Cut(strings.ToUpper(name), ".")
+	switch base = strings.TrimRight(base, " "); base {
+	case "CON", "PRN", "AUX", "NUL":
+		return true
+	}
+	return len(base) == 4 && (base[:3] == "COM" || base[:3] == "LPT") && base[3] >= '1' && base[3] <= '9'
 }
 
 // shorten cuts a name to maxFilename octets and keeps a short extension.

@@ -95,6 +95,10 @@ func (p *parser) warn(k WarningKind, offset int64, part int) {
 	if p.limits.strict && p.err == nil {
 		p.err = &w
 	}
+	switch k {
+	case WarnDepth, WarnParts, WarnHeaderBytes:
+		p.out.Truncated = true
+	}
 	if len(p.out.Warnings) < p.limits.warnings {
 		p.out.Warnings = append(p.out.Warnings, w)
 	}

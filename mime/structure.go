@@ -61,10 +61,15 @@ type Structure struct {
 	Warnings []Warning
 	Size     int64 // octets of the message
 	Lines    int64 // lines of the message
+	// Truncated says that MaxDepth, MaxParts or a header limit was reached: there may be more in the message than Parts tell.
+	Truncated bool
 }
 
-// maxPooledParts bounds what a parser keeps for the next message.
-const maxPooledParts = 64
+// What a parser keeps for the next message is bounded.
+const (
+	maxPooledParts = 64
+	maxPooledText  = 1 << 20
+)
 
 var parsers = sync.Pool{New: func() any { return new(parser) }}
 
@@ -116,7 +121,7 @@ func (p *parser) stop() {
 		p.parts = nil
 	}
 	clear(p.scan.delims[:cap(p.scan.delims)])
-	if cap(p.header.text) > windowSize {
+	if cap(p.header.text) > maxPooledText {
 		p.header.text = nil
 	}
 }

@@ -18,6 +18,27 @@
 // What follows a command that must be the last of its group (EHLO, DATA, STARTTLS, AUTH, QUIT) ends the connection. After STARTTLS
 // everything is forgotten, the Session too.
 //
+// # Policies
+//
+// Middleware is put around a Handler by Chain, the first judging first; each can be tried on a recorded session with Try.
+//
+//	RequireAuth, RequireTLS    530 at MAIL
+//	Unless, FromNetworks       a policy for strangers only
+//	AccessList                 clients and senders by a file that is read again when it changes
+//	RateLimit                  messages in a time, by client and by sender
+//	DNSBL, ReverseDNS          block lists; the client's confirmed name
+//	HeloRules                  names that no honest client gives
+//	Greylist                   a first try is deferred; remembered in memory or in a file
+//	Tarpit                     refusals that take their time
+//	NullSender, SenderLogin    who may send from <>, and from whose address
+//	OneDomain                  one destination for each transaction
+//
+// The right to relay is Receiver's: authenticated clients have it, trusted networks where listed, peers with a certificate of one's own
+// authority through Certificates.
+//
+// Proxies, filters and relays that pass on other people's connections are believed only where listed: Server.ProxyFrom (PROXY protocol),
+// Server.XClientFrom (XCLIENT and XFORWARD).
+//
 // # Replies
 //
 // An error that a Session returns is the reply. One that is no *goniec.Status is temporary: 451 4.3.0 with an id that is in the log
@@ -63,5 +84,11 @@
 // # Limits of the server
 //
 // Each is a field of Server with a safe default; zero means the default, negative no limit. Fixed are: 4096 octets for a command line
-// (12,288 in AUTH), 32 parameters, the lengths of RFC 5321 §4.5.3.1 for addresses and names.
+// (12,288 in AUTH), 1 MiB of a line that is skipped, 32 parameters, the lengths of RFC 5321 §4.5.3.1 for addresses and names. Of a
+// message that nobody wants 64 MiB, or MaxMessageBytes if that is more, are read on in search of its end. When four of five connections of
+// MaxConns are taken, clients have 10 s for a command, and one error.
+//
+// Not here: ETRN, EXPN (502), PRDR, BURL, and source routes, which are accepted and dropped (RFC 5321 appendix C). A Handler that ignores its
+// context can not be ended; its connection stays until it returns. TLS client certificates are verified by Certificates and EXTERNAL, not by the
+// server itself unless TLSConfig says so.
 package smtp

@@ -39,6 +39,7 @@ type conn struct {
 	rcpt    goniec.Recipient
 	open    bool // Mail was accepted, and neither Data nor Reset ended it yet
 	tried   int  // RCPT commands of the transaction
+	failed  bool // the last transaction was refused: commands sent along with it may follow
 	body    body // of the message
 	scratch []byte
 

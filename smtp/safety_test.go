@@ -208,6 +208,29 @@ func TestS02_Smuggling(t *testing.T) {
 	}
 }
 
+// S04: the same in chunks, cut at every octet into two: refused, no second message, in step.
+func TestS04_BareNewlinesInChunks(t *testing.T) {
+	srv, rec := newServer(t)
+	c := connect(t, srv)
+	c.send("EHLO x")
+	for _, end := range []string{"\n.\n", "\n.\r\n", "\r\n.\n", "\r.\r", "\r\n.\r", "\r.\r\n", "\n.\r", "\r\r\n.\r\r\n", "\r\n.\r\x00\n", "\r"} {
+		text := "one" + end
+		for cut := range len(text) + 1 {
+			c.send("MAIL FROM:<a@example.com>", "RCPT TO:<b@example.org>")
+			_, err := fmt.Fprintf(c, "BDAT %d\r\n%sBDAT %d LAST\r\n%s", cut, text[:cut], len(text)-cut, text[cut:])
+			require.NoError(t, err)
+			got := []int{c.reply(), c.reply()}
+			require.Contains(t, [][]int{{250, 550}, {550, 503}}, got, "%q cut at %d", text, cut)
+			require.Equal(t, []int{250}, c.send("RSET"))
+			c.begin() // and for the junk limit's sake
+			require.Equal(t, []int{250}, c.send("."))
+		}
+	}
+	for _, m := range rec.got() {
+		require.NotContains(t, m.body, "one")
+	}
+}
+
 // S05: a bare LF does not end a command; the line counts as one error.
 func TestS05_BareLFCommand(t *testing.T) {
 	srv, rec := newServer(t)
@@ -776,6 +799,31 @@ func TestR05_Junk(t *testing.T) {
 		c.begin()
 		require.Equal(t, []int{250}, c.send("."))
 	}
+}
+
+// What was pipelined behind a refused MAIL is no error of its own, but not without limit.
+func TestPipelinedBehindRefusedMail(t *testing.T) {
+	srv, _ := newServer(t, func(s *smtp.Server) { s.MaxRefused = 150 })
+	c := connect(t, srv)
+	c.send("EHLO x")
+	group := []string{"MAIL FROM:<a@example.com> SIZE=9999999999"}
+	for range 100 {
+		group = append(group, "RCPT TO:<b@example.org>")
+	}
+	got := c.group(append(group, "DATA")...)
+	require.Equal(t, 552, got[0])
+	require.Equal(t, 503, got[101])
+	require.Equal(t, []int{250}, c.send("MAIL FROM:<a@example.com>"))
+	c.send("RSET")
+	require.Equal(t, 421, c.group(group...)[50])
+	// Without a refusal before, they are errors.
+	c = connect(t, srv)
+	c.send("EHLO x")
+	for range 20 {
+		require.Equal(t, []int{503}, c.send("RCPT TO:<b@example.org>"))
+	}
+	require.Equal(t, []int{503}, c.send("RCPT TO:<b@example.org>"))
+	require.Equal(t, 421, c.reply())
 }
 
 // R06: with all places taken by a Deliverer that hangs, further mail is asked to come again, and goroutines do not pile up.

@@ -55,7 +55,11 @@ func TestForeignHashes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			require.NoError(t, h.Check(stored))
 			require.NoError(t, h.Verify(ctx, stored, auth.NewSecret("secret")))
-			for _, wrong := range []string{"secreT", "secre", "secrets", "", "\x00", "sécret"} {
+			wrongs := []string{"secreT", "secre", "secrets", "", "\x00", "sécret"}
+			if strings.HasPrefix(name, "ARGON2") { // 64 MiB each
+				wrongs = wrongs[:1]
+			}
+			for _, wrong := range wrongs {
 				require.ErrorIs(t, h.Verify(ctx, stored, auth.NewSecret(wrong)), ErrMismatch)
 			}
 		})

@@ -1,0 +1,266 @@
+package maildir_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/goniec-mail/goniec/mailbox"
+	"github.com/goniec-mail/goniec/maildir"
+)
+
+var text4K = "Subject: benchmark\r\n\r\n" + strings.Repeat("a line of text that is seventy octets long, more or less, as they are\r\n", 56)
+
+// bareLoop is what Maildir delivery can not do without: create, write, fsync, rename, fsync of the directory.
+func bareLoop(dir string, n int64) error {
+	tmp, to := fmt.Sprintf("%s/tmp/%d", dir, n), fmt.Sprintf("%s/new/%d", dir, n)
+	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	if _, err = f.WriteString(text4K); err == nil {
+		err = f.Sync()
+	}
+	f.Close()
+	if err == nil {
+		err = os.Rename(tmp, to)
+	}
+	if err != nil {
+		return err
+	}
+	d, err := os.Open(dir + "/new")
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}
+
+// workers runs n calls of do on some goroutines.
+func workers(b *testing.B, goroutines int, do func(i int64) error) time.Duration {
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	start := time.Now()
+	for range goroutines {
+		wg.Go(func() {
+			for {
+				i := next.Add(1)
+				if i > int64(b.N) {
+					return
+				}
+				if err := do(i); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return time.Since(start)
+}
+
+// BenchmarkDeliver compares delivery with the bare loop; "ratio" is how many times its rate, in alternating rounds
+// of the same run.
+func BenchmarkDeliver(b *testing.B) {
+	for _, writers := range []int{1, 8, 16, 32} {
+		b.Run(fmt.Sprintf("writers=%d", writers), func(b *testing.B) {
+			b.ReportAllocs()
+			bare := b.TempDir()
+			for _, sub := range []string{"tmp", "new"} {
+				require.NoError(b, os.Mkdir(filepath.Join(bare, sub), 0o700))
+			}
+			s := &maildir.Store{Root: b.TempDir()}
+			b.ResetTimer()
+			ours := workers(b, writers, func(int64) error {
+				return s.Deliver(b.Context(), "u", "", strings.NewReader(text4K), mailbox.AppendOptions{})
+			})
+			b.StopTimer()
+			theirs := workers(b, writers, func(i int64) error { return bareLoop(bare, i) })
+			b.ReportMetric(float64(theirs)/float64(ours), "ratio")
+			b.ReportMetric(float64(b.N)/ours.Seconds(), "msg/s")
+		})
+	}
+}
+
+// BenchmarkDeliverTen compares one delivery to ten recipients with ten deliveries.
+func BenchmarkDeliverTen(b *testing.B) {
+	s := &maildir.Store{Root: b.TempDir()}
+	var to []mailbox.Target
+	for i := range 10 {
+		to = append(to, mailbox.Target{User: fmt.Sprint("u", i)})
+		require.NoError(b, s.Deliver(b.Context(), to[i].User, "", strings.NewReader(text4K), mailbox.AppendOptions{}))
+	}
+	b.ResetTimer()
+	together := workers(b, 1, func(int64) error {
+		for _, err := range s.DeliverAll(b.Context(), to, strings.NewReader(text4K), mailbox.AppendOptions{}) {
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	b.StopTimer()
+	apart := workers(b, 1, func(int64) error {
+		for _, t := range to {
+			if err := s.Deliver(b.Context(), t.User, "", strings.NewReader(text4K), mailbox.AppendOptions{}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	b.ReportMetric(float64(apart)/float64(together), "ratio")
+}
+
+// bigFolder makes a folder of n messages, as another program has left it.
+func bigFolder(b testing.TB, n int) string {
+	root, err := os.MkdirTemp("", "goniec-big-*")
+	require.NoError(b, err)
+	b.Cleanup(func() { os.RemoveAll(root) })
+	cur := filepath.Join(root, "u", "cur")
+	require.NoError(b, os.MkdirAll(cur, 0o700))
+	for i := range n {
+		name := fmt.Sprintf("%d.M%dP4321Q%dRabcdefghij.mail,S=3,W=4:2,", 1_600_000_000+i, i, i)
+		require.NoError(b, os.WriteFile(filepath.Join(cur, name), []byte("xyz"), 0o600))
+	}
+	return root
+}
+
+func visit(b testing.TB, root string, since mailbox.ModSeq) (*maildir.Store, mailbox.Account, mailbox.Mailbox) {
+	s := &maildir.Store{Root: root}
+	a, err := s.Account(b.Context(), "u")
+	require.NoError(b, err)
+	m, err := a.Open(b.Context(), "INBOX")
+	require.NoError(b, err)
+	ch, err := m.Changes(b.Context(), since)
+	require.NoError(b, err)
+	for range ch.Messages {
+	}
+	return s, a, m
+}
+
+// BenchmarkOpen100k opens a folder of 100,000 messages (10,000 with -short): cold without an index, for the State
+// and with all messages; warm from the index; warm with cur/ to be listed.
+func BenchmarkOpen100k(b *testing.B) {
+	n := 100_000
+	if testing.Short() {
+		n = 10_000
+	}
+	root := bigFolder(b, n)
+	dir := filepath.Join(root, "u")
+	visit(b, root, 0)
+	for _, mode := range []string{"cold", "cold-sizes", "warm", "warm-rescan"} {
+		b.Run(mode, func(b *testing.B) {
+			b.ReportAllocs()
+			since := mailbox.Latest
+			if mode != "cold" {
+				since = 0
+			}
+			if mode == "warm" {
+				time.Sleep(2100 * time.Millisecond)
+				s, a, m := visit(b, root, 0)
+				m.Close()
+				a.Close()
+				s.Close()
+			}
+			for b.Loop() {
+				b.StopTimer()
+				if strings.HasPrefix(mode, "cold") {
+					os.Remove(dir + "/goniec-index")
+				}
+				if mode == "warm-rescan" {
+					old := time.Now().Add(-time.Hour - time.Duration(b.N)*time.Second)
+					require.NoError(b, os.Chtimes(dir+"/cur", old, old))
+				}
+				b.StartTimer()
+				s, a, m := visit(b, root, since)
+				b.StopTimer()
+				m.Close()
+				a.Close()
+				s.Close()
+				b.StartTimer()
+			}
+		})
+	}
+	b.Run("memory", func(b *testing.B) {
+		for b.Loop() {
+			var before, after runtime.MemStats
+			runtime.GC()
+			runtime.ReadMemStats(&before)
+			s, a, m := visit(b, root, 0)
+			runtime.GC()
+			runtime.ReadMemStats(&after)
+			b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/float64(n), "B/message")
+			m.Close()
+			a.Close()
+			s.Close()
+		}
+	})
+}
+
+// BenchmarkFlags10k changes a flag of 10,000 messages.
+func BenchmarkFlags10k(b *testing.B) {
+	root := bigFolder(b, 10_000)
+	s, a, m := visit(b, root, 0)
+	defer s.Close()
+	defer a.Close()
+	defer m.Close()
+	op := mailbox.FlagsAdd
+	for b.Loop() {
+		_, err := m.SetFlags(b.Context(), mailbox.AllUIDs(), mailbox.FlagChange{Op: op, Flags: mailbox.FlagList{System: mailbox.Seen}})
+		require.NoError(b, err)
+		op = mailbox.FlagsAdd + mailbox.FlagsRemove - op
+	}
+}
+
+// BenchmarkAppend8 appends from 8 goroutines to one folder.
+func BenchmarkAppend8(b *testing.B) {
+	s := &maildir.Store{Root: b.TempDir()}
+	defer s.Close()
+	a, err := s.Account(b.Context(), "u")
+	require.NoError(b, err)
+	defer a.Close()
+	m, err := a.Open(b.Context(), "INBOX")
+	require.NoError(b, err)
+	defer m.Close()
+	b.ReportAllocs()
+	b.ResetTimer()
+	took := workers(b, 8, func(int64) error {
+		_, err := m.Append(b.Context(), strings.NewReader(text4K), mailbox.AppendOptions{})
+		return err
+	})
+	b.ReportMetric(float64(b.N)/took.Seconds(), "msg/s")
+}
+
+// BenchmarkDerived10k reads the derived bytes of 10,000 messages.
+func BenchmarkDerived10k(b *testing.B) {
+	root := bigFolder(b, 10_000)
+	s, a, m := visit(b, root, 0)
+	defer s.Close()
+	defer a.Close()
+	defer m.Close()
+	value := []byte(strings.Repeat("x", 600))
+	require.NoError(b, mailbox.SetDerived(b.Context(), m, "bench/1", func(yield func(mailbox.UID, []byte) bool) {
+		for u := mailbox.UID(1); u <= 10_000 && yield(u, value); u++ {
+		}
+	}))
+	time.Sleep(2100 * time.Millisecond) // so that the folder need not be listed
+	mailboxDerived(b, m)
+	for b.Loop() {
+		require.Equal(b, 10_000, mailboxDerived(b, m))
+	}
+}
+
+func mailboxDerived(b *testing.B, m mailbox.Mailbox) (n int) {
+	for range mailbox.DerivedOf(b.Context(), m, "bench/1", mailbox.AllUIDs()) {
+		n++
+	}
+	return n
+}
