@@ -41,9 +41,13 @@ func (c *conn) capabilities() string {
 	}
 	names = append(names, "LITERAL+", "IDLE", "NAMESPACE", "UNSELECT", "UIDPLUS", "MOVE", "CHILDREN", "LIST-EXTENDED",
 		"LIST-STATUS", "SPECIAL-USE", "STATUS=SIZE", "MULTIAPPEND", "BINARY", "CONDSTORE", "QRESYNC", "UTF8=ACCEPT",
-		"ESEARCH", "SEARCHRES", "WITHIN", "SAVEDATE", "PARTIAL")
+		"ESEARCH", "SEARCHRES", "WITHIN", "SAVEDATE", "PARTIAL",
+		"SORT", "SORT=DISPLAY", "THREAD=ORDEREDSUBJECT", "THREAD=REFERENCES")
 	if _, ok := mailbox.As[mailbox.SpecialUser](c.account); ok {
 		names = append(names, "CREATE-SPECIAL-USE")
+	}
+	if _, ok := mailbox.As[mailbox.QuotaKeeper](c.account); ok {
+		names = append(names, "QUOTA", "QUOTA=RES-STORAGE", "QUOTA=RES-MESSAGE")
 	}
 	if limit := c.MaxMessageBytes; limit >= 0 {
 		names = append(names, "APPENDLIMIT="+strconv.FormatInt(limit, 10))

@@ -68,8 +68,10 @@ func (s *settings) handle(ctx context.Context, nc *netserver.Conn) {
 	c.log.LogAttrs(ctx, slog.LevelInfo, "session",
 		slog.String("remote", nc.RemoteAddr().String()), slog.String("user", c.user), slog.Int("commands", c.commands),
 		slog.Duration("took", time.Since(c.began)), slog.String("end", fmt.Sprint(err)))
-	if err != nil && !errors.Is(err, errQuit) && !errors.Is(err, io.EOF) {
-		nc.Linger(lingerTime)
+	var refusal *reply
+	var fault *wire.Error
+	if errors.As(err, &refusal) && !errors.Is(err, errQuit) || errors.As(err, &fault) {
+		nc.Linger(lingerTime) // a client that is still sending shall see why
 	}
 }
 

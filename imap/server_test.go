@@ -125,6 +125,17 @@ func flagList(names []string) (l mailbox.FlagList) {
 	return l
 }
 
+// configure applies the settings of a dialogue: limits before what is delivered under them.
+func (f *fixture) configure(t *testing.T, settings map[string]string) {
+	for _, mail := range []bool{false, true} {
+		for _, key := range slices.Sorted(maps.Keys(settings)) {
+			if name := strings.TrimRight(key, "0123456789"); (name == "mail" || name == "folder") == mail {
+				f.setting(t, name, settings[key])
+			}
+		}
+	}
+}
+
 // setting applies one "% key value" line of a dialogue.
 func (f *fixture) setting(t *testing.T, key, value string) {
 	name, rest, _ := strings.Cut(value, " ")
@@ -213,9 +224,7 @@ func (f *fixture) hooks(t *testing.T) map[string]func(args ...string) error {
 func TestDialogues(t *testing.T) {
 	dialogue.Run(t, "testdata/*.txt", func(t *testing.T, settings map[string]string) dialogue.Target {
 		f := newFixture(t)
-		for _, key := range slices.Sorted(maps.Keys(settings)) {
-			f.setting(t, strings.TrimRight(key, "0123456789"), settings[key])
-		}
+		f.configure(t, settings)
 		addr := f.start(t)
 		return dialogue.Target{
 			Dial:  func(ctx context.Context) (net.Conn, error) { return new(net.Dialer).DialContext(ctx, "tcp", addr) },

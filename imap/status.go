@@ -16,17 +16,19 @@ const (
 	statusUIDValidity
 	statusUnseen
 	statusDeleted
-	statusSize          // RFC 8438
-	statusRecent        // RFC 3501
-	statusHighestModSeq // RFC 7162
-	statusMailboxID     // RFC 8474
-	statusAppendLimit   // RFC 7889
+	statusSize           // RFC 8438
+	statusRecent         // RFC 3501
+	statusHighestModSeq  // RFC 7162
+	statusMailboxID      // RFC 8474
+	statusAppendLimit    // RFC 7889
+	statusDeletedStorage // RFC 9208 §5.1
 
 	statusCounted = statusUnseen | statusDeleted | statusSize
 )
 
 var statusNames = [...]string{
 	"MESSAGES", "UIDNEXT", "UIDVALIDITY", "UNSEEN", "DELETED", "SIZE", "RECENT", "HIGHESTMODSEQ", "MAILBOXID", "APPENDLIMIT",
+	"DELETED-STORAGE",
 }
 
 // statusList reads the list of items of STATUS, and of LIST's RETURN.
@@ -64,7 +66,7 @@ func (c *conn) status(ctx context.Context) error {
 
 // tellStatus writes the STATUS response of a mailbox.
 func (c *conn) tellStatus(ctx context.Context, name string, items statusItems) error {
-	s, err := c.stateOf(ctx, name, items)
+	s, reclaim, err := c.stateOf(ctx, name, items)
 	if err != nil {
 		return failed(fmt.Errorf("status: %w", err))
 	}
@@ -75,7 +77,7 @@ func (c *conn) tellStatus(ctx context.Context, name string, items statusItems) e
 	for i, item := range statusNames {
 		if items&(1<<i) != 0 {
 			c.enc.Raw(sep + item + " ")
-			c.statusValue(1<<i, s)
+			c.statusValue(1<<i, s, reclaim)
 			sep = " "
 		}
 	}
@@ -83,33 +85,50 @@ func (c *conn) tellStatus(ctx context.Context, name string, items statusItems) e
 	return nil
 }
 
-// stateOf asks the store for no more than the items need.
-func (c *conn) stateOf(ctx context.Context, name string, items statusItems) (mailbox.State, error) {
+// stateOf asks the store for no more than the items need. reclaim is how many octets an EXPUNGE would free.
+func (c *conn) stateOf(ctx context.Context, name string, items statusItems) (s mailbox.State, reclaim int64, err error) {
 	mb, err := c.account.Open(ctx, name)
 	if err != nil {
-		return mailbox.State{}, err
+		return s, 0, err
 	}
 	defer mb.Close()
-	ch, err := mb.Changes(ctx, mailbox.Latest)
+	since := mailbox.Latest
+	if items&statusDeletedStorage != 0 {
+		since = 0
+	}
+	ch, err := mb.Changes(ctx, since)
 	if err != nil {
-		return mailbox.State{}, err
+		return s, 0, err
 	}
-	if items&statusCounted == 0 {
-		return ch.State, nil
-	}
-	want := ch.State
-	for item, n := range map[statusItems]*int{statusUnseen: &want.Unseen, statusDeleted: &want.Deleted} {
-		if items&item == 0 {
-			*n = 0 // not asked for: not worth counting
+	if since == 0 {
+		for m := range ch.Messages {
+			if m.Flags&mailbox.Deleted != 0 {
+				reclaim += max(m.Size, 0)
+			}
 		}
 	}
-	if items&statusSize == 0 {
-		want.Size = 0
+	if items&statusCounted == 0 {
+		return ch.State, reclaim, nil
 	}
-	return mailbox.Count(ctx, mb, want)
+	s, err = mailbox.Count(ctx, mb, needed(ch.State, items))
+	return s, reclaim, err
 }
 
-func (c *conn) statusValue(item statusItems, s mailbox.State) {
+// needed hides what was not asked for, so that it is not counted.
+func needed(s mailbox.State, items statusItems) mailbox.State {
+	if items&statusUnseen == 0 {
+		s.Unseen = 0
+	}
+	if items&statusDeleted == 0 {
+		s.Deleted = 0
+	}
+	if items&statusSize == 0 {
+		s.Size = 0
+	}
+	return s
+}
+
+func (c *conn) statusValue(item statusItems, s mailbox.State, reclaim int64) {
 	switch item {
 	case statusMessages:
 		c.enc.Number(uint64(s.Messages))
@@ -129,6 +148,8 @@ func (c *conn) statusValue(item statusItems, s mailbox.State) {
 		c.enc.Number(uint64(s.ModSeq))
 	case statusMailboxID:
 		c.enc.Raw("(" + s.ID + ")")
+	case statusDeletedStorage:
+		c.enc.Number(uint64(reclaim))
 	case statusAppendLimit:
 		if c.MaxMessageBytes < 0 {
 			c.enc.Raw("NIL")

@@ -249,6 +249,7 @@ var crashOps = []crashOp{
 	{name: "expunge one", setup: three, run: func(t *script) { t.expunge("INBOX", 2) }},
 	{name: "append three", setup: three, run: func(t *script) { t.appendTo("INBOX", "a\r\n", "b\n", "c\r\n") }},
 	{name: "flag three", setup: three, run: func(t *script) { t.flag("INBOX", 1, 2, 3) }},
+	// O01: what QUIT of a POP3 session does; I15: MULTIAPPEND is "append three".
 	{name: "expunge three", setup: three, run: func(t *script) { t.expunge("INBOX", 1, 2, 3) }},
 	{name: "copy", setup: func(t *script) { three(t); t.create("A") }, run: func(t *script) { t.transfer(mailbox.Copy, "A", 1, 3) }},
 	{name: "move one", setup: func(t *script) { three(t); t.create("A") }, run: func(t *script) { t.transfer(mailbox.Move, "A", 2) }, between: bothHave},

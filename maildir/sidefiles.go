@@ -33,7 +33,7 @@ func (a *account) readSubscriptions() (s subscriptions, err error) {
 	s.separator = "."
 	data, err := faultfs.ReadFile(a.root, subscriptionsName, subscriptionsLimit)
 	if errors.Is(err, fs.ErrNotExist) {
-		return s, nil
+		return s, a.courierSubscribed(&s)
 	}
 	text, v2 := strings.CutPrefix(string(data), subscriptionsV2)
 	if v2 {

@@ -109,6 +109,7 @@ func (f *folder) loadCold(ctx context.Context) error {
 	}
 	s.expunged, s.loaded = nil, true
 	f.index.sure = true
+	f.cleanTmp()
 	return nil
 }
 
@@ -128,6 +129,7 @@ func (f *folder) resume(ctx context.Context, modSeq uint64) error {
 			return err
 		}
 	}
+	f.cleanTmp()
 	return f.look(ctx)
 }
 
@@ -144,6 +146,11 @@ func (f *folder) loadList(ctx context.Context) error {
 		}
 		s.uidNext = s.list.uidNext()
 		return err
+	}
+	if errors.Is(err, fs.ErrNotExist) && s.floor.validity == 0 {
+		if adopted, e := f.adoptCourier(ctx); adopted || e != nil {
+			return e
+		}
 	}
 	if !errors.Is(err, errList) && !errors.Is(err, fs.ErrNotExist) {
 		return err

@@ -6,15 +6,16 @@ import (
 	"fmt"
 )
 
-// The serialised form of a Structure begins with its name and version. After it all numbers are varints, all strings have their
-// length before them. A later version gets another number; readers refuse what they do not know, and the structure is made
-// again from the message.
+// The serialised form of a Structure begins with its name and version. After it all numbers are
+// varints, all strings have their length before them. A later version gets another number;
+// readers refuse what they do not know, and the structure is made again from the message.
 const binaryMagic = "mime.Structure\x01"
 
 // ErrFormat is the error of UnmarshalBinary for bytes that are no Structure of this version.
 var ErrFormat = errors.New("mime: not a serialised structure of this version")
 
-// MarshalBinary implements encoding.BinaryMarshaler, so that an index can keep a Structure. It returns no error.
+// MarshalBinary implements encoding.BinaryMarshaler, so that an index can keep a Structure. It
+// returns no error.
 func (s *Structure) MarshalBinary() ([]byte, error) { return s.AppendBinary(nil) }
 
 // AppendBinary implements encoding.BinaryAppender. It returns no error.
@@ -94,8 +95,9 @@ func (p *Part) strings() [8]*string {
 	}
 }
 
-// UnmarshalBinary implements encoding.BinaryUnmarshaler. Any bytes are safe to give it: it makes no more parts than there are bytes for,
-// and checks that the parts form a tree whose ranges lie within the message. The error wraps ErrFormat.
+// UnmarshalBinary implements encoding.BinaryUnmarshaler. Any bytes are safe to give it: it
+// makes no more parts than there are bytes for, and checks that the parts form a tree whose
+// ranges lie within the message. The error wraps ErrFormat.
 func (s *Structure) UnmarshalBinary(b []byte) error {
 	r := binaryReader{s: string(b)}
 	if len(b) < len(binaryMagic) || r.s[:len(binaryMagic)] != binaryMagic {
@@ -128,7 +130,8 @@ func (s *Structure) UnmarshalBinary(b []byte) error {
 // minPartBytes is the length of a part in which every number is small and every string empty.
 const minPartBytes = 7 + 8 + 4
 
-// fits reports whether p may be part i of n: after its parent, inside it, and with siblings that come later.
+// fits reports whether p may be part i of n: after its parent, inside it, and with siblings
+// that come later.
 func (s *Structure) fits(p *Part, i, n int) bool {
 	switch {
 	case p.HeaderStart < 0 || p.BodyStart < p.HeaderStart || p.BodyEnd < p.BodyStart || p.BodyEnd > s.Size:

@@ -12,19 +12,23 @@ import (
 	"github.com/emersion/go-textwrapper"
 )
 
-// ErrCannotDowngrade is the error for a message that cannot be put into a narrower encoding without damage: signed parts
-// (RFC 1847 §2.1 demands 7bit there), containers that cannot be opened, which must not be encoded themselves (RFC 2045 §6.4), and
-// messages beyond the limits of Parse (100,000 parts here). It is permanent.
+// ErrCannotDowngrade is the error for a message that cannot be put into a narrower encoding
+// without damage: signed parts (RFC 1847 §2.1 demands 7bit there), containers that cannot be
+// opened, which must not be encoded themselves (RFC 2045 §6.4), and messages beyond the limits
+// of Parse (100,000 parts here). It is permanent.
 var ErrCannotDowngrade = errors.New("mime: message cannot be converted without damage")
 
-// Downgrade converts a message for a server that does not offer 8BITMIME (to is "7bit": RFC 6152) or BINARYMIME (to is "8bit":
-// RFC 3030). Bodies that are too wide become quoted-printable where they are text with lines, else base64; only their
-// Content-Transfer-Encoding field changes, and the labels of the multiparts around them. Everything else stays octet for octet, the header of the
-// message included (header octets above 0x7f need SMTPUTF8, for which nothing here can stand in; in the headers of parts they
+// Downgrade converts a message for a server that does not offer 8BITMIME (to is "7bit": RFC
+// 6152) or BINARYMIME (to is "8bit": RFC 3030). Bodies that are too wide become
+// quoted-printable where they are text with lines, else base64; only their
+// Content-Transfer-Encoding field changes, and the labels of the multiparts around them.
+// Everything else stays octet for octet, the header of the message included (header octets
+// above 0x7f need SMTPUTF8, for which nothing here can stand in; in the headers of parts they
 // become encoded words). 8-bit octets in preambles become question marks: nobody is shown them.
 //
-// The message is read twice: now, for errors, and while the result is read. The error is one of reading or wraps
-// ErrCannotDowngrade. The result implements io.WriterTo; it is not safe for concurrent use.
+// The message is read twice: now, for errors, and while the result is read. The error is one of
+// reading or wraps ErrCannotDowngrade. The result implements io.WriterTo; it is not safe for
+// concurrent use.
 func Downgrade(c Content, to string) (io.Reader, error) {
 	if to != "7bit" && to != "8bit" {
 		return nil, fmt.Errorf("mime: downgrade to %q: want 7bit or 8bit", to)
@@ -55,7 +59,8 @@ func Downgrade(c Content, to string) (io.Reader, error) {
 	return &segmentReader{segments: d.out}, nil
 }
 
-// downgrader lays out the converted message as segments: what stays, what is new, and what is encoded on the way.
+// downgrader lays out the converted message as segments: what stays, what is new, and what is
+// encoded on the way.
 type downgrader struct {
 	s   *Structure
 	c   Content
@@ -129,7 +134,8 @@ func identity(encoding string) string {
 	return encoding
 }
 
-// container lays out a multipart's or embedded message's header, whose label must not be wider than what is inside.
+// container lays out a multipart's or embedded message's header, whose label must not be wider
+// than what is inside.
 func (d *downgrader) container(i int) error {
 	p := &d.s.Parts[i]
 	label := ""
@@ -174,7 +180,8 @@ func (d *downgrader) header(i int, encoding string) error {
 	return nil
 }
 
-// asciiField encodes the words of a field that have more than ASCII. Parameters get their RFC 2231 form.
+// asciiField encodes the words of a field that have more than ASCII. Parameters get their RFC
+// 2231 form.
 func asciiField(f Field) Field {
 	if isASCII(f.raw) || f.name == 0 {
 		return f

@@ -96,9 +96,11 @@ func TestNew(t *testing.T) {
 			require.NoError(t, h.Verify(ctx, a, auth.NewSecret("sécret")))
 			require.NoError(t, h.Verify(ctx, a, auth.NewSecret("se\u0301cret")), "decomposed, as some keyboards send it")
 			require.ErrorIs(t, h.Verify(ctx, a, auth.NewSecret("secret")), ErrMismatch)
-			b, err := h.New(ctx, auth.NewSecret("sécret"))
-			require.NoError(t, err)
-			require.Equal(t, scheme == "PLAIN", a == b)
+			if strings.HasPrefix(scheme, "S") || scheme == "PLAIN" {
+				b, err := h.New(ctx, auth.NewSecret("sécret"))
+				require.NoError(t, err)
+				require.Equal(t, scheme == "PLAIN", a == b)
+			}
 			require.Equal(t, scheme == "SSHA" || scheme == "SSHA256" || scheme == "SSHA512", h.Outdated(a))
 		})
 	}

@@ -111,10 +111,8 @@ func TestProgramTrouble(t *testing.T) {
 func accounts(t *testing.T) *system.Accounts {
 	t.Helper()
 	dir := t.TempDir()
-	h := &passwd.Hasher{Scheme: "SHA512-CRYPT"}
-	stored, err := h.New(ctx, auth.NewSecret("secret1"))
-	require.NoError(t, err)
-	hash := strings.TrimPrefix(stored, "{SHA512-CRYPT}")
+	h := &passwd.Hasher{}
+	const hash = "$6$rounds=1000$abc$hNLe8DKSuKykRpwTbmWBz2fyvWJCWeUx7TCHbkH8nygP2.caaG7EkrSKeIeIgV0UOolIwIjcCiCqXMC9m5TqV1" // crypt(3) of "secret1"
 	today := int(time.Now().Unix() / 86400)
 	shadow := fmt.Sprintf("root:%[1]s:19000:0:99999:7:::\ndaemon:%[1]s:19000:0:99999:7:::\nalice:%[1]s:19000:0:99999:7:::\nlocked:!%[1]s:19000:0:99999:7:::\nnone:*:19000::::::\n"+
 		"expired:%[1]s:19000:0:99999:7::%[2]d:\nold:%[1]s:%[3]d:0:10:7:5::\nfresh:%[1]s:%[4]d:0:10:7:5:%[5]d:\nchange:%[1]s:0:0:99999:7:::\nshadowonly:%[1]s:19000::::::\nbad:%[1]s:x::::::\n",
