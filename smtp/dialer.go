@@ -216,6 +216,9 @@ func asciiHost(name string) string {
 		return name
 	}
 	name = strings.TrimSuffix(name, ".")
+	if isPrintable(name) && strings.ToLower(name) == name {
+		return name
+	}
 	if a, err := goniec.NewAddress("x", name); err == nil {
 		return a.ASCIIDomain()
 	}
@@ -257,7 +260,11 @@ func (d *Dialer) connect(ctx context.Context, host goniec.RouteHost) (net.Conn, 
 		conn, err := d.dialOne(ctx, "unix", path)
 		return conn, netip.Addr{}, err
 	}
-	if len(host.Addrs) > 0 {
+	if len(host.Addrs) == 1 {
+		conn, err := d.dialOne(ctx, "tcp", netip.AddrPortFrom(host.Addrs[0], host.Port).String())
+		return conn, host.Addrs[0], err
+	}
+	if len(host.Addrs) > 1 {
 		return d.race(ctx, host.Addrs, host.Port)
 	}
 	if host.Name == "" || hasControl(host.Name) {
