@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -291,7 +292,7 @@ func TestF02_CrashStates(t *testing.T) {
 func crashTest(t *testing.T, op crashOp, model faultfs.Model) {
 	before, after := outcome(t, op)
 	var was view
-	limit := 60
+	limit := 25
 	if long {
 		limit = 3000
 	}
@@ -380,10 +381,14 @@ func TestF04_FailingCalls(t *testing.T) {
 
 func faultTest(t *testing.T, op crashOp, persist bool) {
 	before, after := outcome(t, op)
+	var errs []error // all
+	if persist && !long {
+		errs = []error{syscall.EIO, syscall.ENOSPC}
+	}
 	report, err := faultfs.EachFault(faultfs.FaultPlan{
-		Persist: persist,
-		Setup:   func(fsys faultfs.FS) error { return run(fsys, op.setup) },
-		Op:      func(fsys faultfs.FS) error { return run(fsys, op.run) },
+		Persist: persist, Errors: errs,
+		Setup: func(fsys faultfs.FS) error { return run(fsys, op.setup) },
+		Op:    func(fsys faultfs.FS) error { return run(fsys, op.run) },
 		Check: func(r faultfs.FaultRun) error {
 			return checkCrash(op, before, after, nil, &faultfs.CrashState{FS: r.FS.(*faultfs.Crash), Done: r.Err == nil})
 		},
