@@ -30,6 +30,7 @@ type conn struct {
 
 	user    string
 	account mailbox.Account
+	offers  offers
 	enabled features
 	box     *selection // nil: none is selected
 	idler   idler
@@ -92,6 +93,7 @@ func (c *conn) leave() {
 	c.deselect()
 	if c.account != nil {
 		_ = c.account.Close()
+		c.account = nil
 	}
 }
 

@@ -24,7 +24,10 @@
 //	RFC 7162  CONDSTORE, QRESYNC       RFC 7888  LITERAL+; LITERAL- before login
 //	RFC 7889  APPENDLIMIT              RFC 8438  STATUS=SIZE
 //	RFC 8514  SAVEDATE                 RFC 9208  QUOTA (reading; SETQUOTA is refused)
-//	RFC 9394  PARTIAL                  RFC 8314  implicit TLS by ServeTLS
+//	RFC 9394  PARTIAL                  RFC 9585  INPROGRESS
+//	RFC 5464  METADATA (of mailboxes)  RFC 8437  UNAUTHENTICATE
+//	RFC 8474  OBJECTID                 RFC 8508  REPLACE
+//	RFC 8970  PREVIEW                  RFC 8314  implicit TLS by ServeTLS
 //
 // What is advertised depends on the state of the connection, on TLS and on what the store can do; a
 // test holds a dialogue against each name.

@@ -66,6 +66,10 @@ func newFixture(t testing.TB) *fixture {
 			return mailbox.ErrOverQuota
 		case *kind == "hide "+op.Name, *kind == "hide "+op.To:
 			return mailbox.ErrNotFound
+		case *kind == "slow":
+			for op.Kind == mailbox.OpRead && f.fail.Load() != nil && ctx.Err() == nil {
+				time.Sleep(time.Millisecond)
+			}
 		case *kind == "panic" && op.Kind == mailbox.OpRead:
 			panic("store lost its mind")
 		}
@@ -160,6 +164,8 @@ func (f *fixture) setting(t *testing.T, key, value string) {
 		f.MaxJunk, _ = strconv.Atoi(value)
 	case "maxmessage":
 		f.MaxMessageBytes, _ = strconv.ParseInt(value, 10, 64)
+	case "progress":
+		f.ProgressInterval, _ = time.ParseDuration(value)
 	case "keywords":
 		f.store.KeywordLimit, _ = strconv.Atoi(value)
 	case "quota":
