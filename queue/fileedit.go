@@ -70,10 +70,10 @@ func (s *FileStore) entry(id uint64, f Filter) (Entry, bool) {
 	for i := range jobs {
 		m, _, reasons, err := s.readJob(jobs[i], e.Jobs[i].Group)
 		if err != nil {
-			for k := range e.Jobs {
-				e.Jobs[k].State = StateCorrupt
+			if errors.Is(err, ErrCorrupt) {
+				e.Jobs[i].State = StateCorrupt
 			}
-			return e, true
+			continue
 		}
 		e.Envelope, e.Size, e.Kind = m.env, m.size, m.op.kind
 		if len(reasons) == len(e.Jobs[i].Rcpts) {

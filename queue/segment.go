@@ -136,11 +136,14 @@ func (s *segment) writeFooter(now uint32) error {
 }
 
 // readFooter calls each for every record that the footer names. ok is false, and nothing was
-// called, if there is none or it is damaged.
+// called, if there is none or it is damaged. The error is one of reading, or of each.
 func (s *segment) readFooter(each func(off, length uint32, heads []byte) error) (now uint32, ok bool, err error) {
 	t := make([]byte, trailerSize)
-	if _, err := s.file.ReadAt(t, int64(s.size)-trailerSize); err != nil {
+	if s.size < segmentHeader+trailerSize {
 		return 0, false, nil
+	}
+	if _, err := s.file.ReadAt(t, int64(s.size)-trailerSize); err != nil {
+		return 0, false, err
 	}
 	if string(t[:8]) != trailerMagic || binary.LittleEndian.Uint64(t[8:]) != s.epoch ||
 		binary.LittleEndian.Uint32(t[36:]) != crc32.Checksum(t[:36], castagnoli()) {
@@ -151,8 +154,10 @@ func (s *segment) readFooter(each func(off, length uint32, heads []byte) error) 
 		return 0, false, nil
 	}
 	footer := make([]byte, length)
-	if _, err := s.file.ReadAt(footer, int64(at)); err != nil ||
-		binary.LittleEndian.Uint32(t[32:]) != crc32.Checksum(footer, castagnoli()) {
+	if _, err := s.file.ReadAt(footer, int64(at)); err != nil {
+		return 0, false, err
+	}
+	if binary.LittleEndian.Uint32(t[32:]) != crc32.Checksum(footer, castagnoli()) {
 		return 0, false, nil
 	}
 	s.end = binary.LittleEndian.Uint32(t[24:])
