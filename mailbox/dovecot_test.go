@@ -120,9 +120,9 @@ func imapMembers(nodes []mailbox.ThreadNode) string {
 func TestPeerDovecotThread(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(11, 12))
 	var folders [][]string
-	for f := range 100 {
+	for f := range 60 {
 		var mails []string
-		n := rnd.IntN(3+f/8) + 1
+		n := rnd.IntN(3+f/5) + 1
 		for i := range n {
 			var refs string
 			for range rnd.IntN(4) {
