@@ -2,12 +2,12 @@ package mailboxtest
 
 import (
 	"io/fs"
-	"os"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/goniec-mail/goniec/faultfs"
+	"github.com/goniec-mail/goniec/internal/peertest"
 	"github.com/goniec-mail/goniec/mailbox"
 	"github.com/goniec-mail/goniec/maildir"
 	"github.com/stretchr/testify/require"
@@ -27,12 +27,16 @@ func maildirs(wrap func(faultfs.FS) faultfs.FS) func(faultfs.FS) (mailbox.Store,
 
 // TestCrashSuite runs the suite over a store that passes it.
 func TestCrashSuite(t *testing.T) {
-	CrashSuite{Open: maildirs(func(fsys faultfs.FS) faultfs.FS { return fsys }), Limit: crashLimit()}.Crashes(t)
+	s := CrashSuite{Open: maildirs(func(fsys faultfs.FS) faultfs.FS { return fsys }), Limit: crashLimit()}
+	s.Crashes(t)
+	if peertest.LongForm() {
+		s.Faults(t)
+	}
 }
 
 // crashLimit keeps the short form short: maildir runs the suite in full.
 func crashLimit() int {
-	if os.Getenv("GONIEC_LONG") == "1" {
+	if peertest.LongForm() {
 		return 1000
 	}
 	return 5
