@@ -39,7 +39,7 @@ func (a *Attempt) WithUser(name string) *Attempt {
 }
 
 // LogValue returns the facts that a log may show.
-func (a *Attempt) LogValue() slog.Value {
+func (a Attempt) LogValue() slog.Value {
 	return slog.GroupValue(
 		slog.String("mechanism", a.Mechanism), slog.String("user", a.User), slog.String("authzid", a.AuthzID),
 		slog.String("protocol", a.Protocol), slog.String("remote", a.Remote.String()), slog.Bool("tls", a.TLS != nil),

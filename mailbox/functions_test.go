@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -211,7 +212,7 @@ type flaky struct {
 	mailbox.Mailbox
 	appends, failAppend int
 	failExpunge         error
-	failChanges         error
+	failChanges         atomic.Value
 	sizes               bool
 }
 
@@ -230,8 +231,8 @@ func (f *flaky) Expunge(ctx context.Context, uids mailbox.UIDSet) (mailbox.UIDSe
 }
 
 func (f *flaky) Changes(ctx context.Context, since mailbox.ModSeq) (*mailbox.Changes, error) {
-	if f.failChanges != nil {
-		return nil, f.failChanges
+	if err, _ := f.failChanges.Load().(failure); err.error != nil {
+		return nil, err
 	}
 	ch, err := f.Mailbox.Changes(ctx, since)
 	if err != nil || f.sizes {
@@ -251,6 +252,10 @@ func (f *flaky) Changes(ctx context.Context, since mailbox.ModSeq) (*mailbox.Cha
 }
 
 var errDisk = errors.New("disk failed")
+
+type failure struct{ error }
+
+func (f failure) Unwrap() error { return f.error }
 
 // flakyAccount opens folders as flaky ones.
 type flakyAccount struct {
@@ -352,7 +357,7 @@ func TestCountUnknown(t *testing.T) {
 	require.Equal(t, 2, s.Unseen)
 	require.Equal(t, 1, s.Deleted)
 	require.EqualValues(t, 3*len("Subject: 0\r\n\r\n"), s.Size)
-	f.failChanges = errDisk
+	f.failChanges.Store(failure{errDisk})
 	_, err = mailbox.Count(t.Context(), f, ch.State)
 	require.ErrorIs(t, err, errDisk)
 	known, err := mailbox.Count(t.Context(), f, mailbox.State{Unseen: 7})
@@ -376,10 +381,10 @@ func TestWatchPolls(t *testing.T) {
 		wait(0, "nothing happened")
 		appendN(t, m, 3)
 		wait(1, "one call for three changes")
-		f.failChanges = errDisk
+		f.failChanges.Store(failure{errDisk})
 		wait(2, "an error is told")
 		wait(2, "once")
-		f.failChanges = nil
+		f.failChanges.Store(failure{})
 		wait(2, "nothing happened")
 		flag(t, m, "1", mailbox.Seen)
 		wait(3, "flags")
@@ -387,7 +392,7 @@ func TestWatchPolls(t *testing.T) {
 		synctest.Wait()
 		appendN(t, m, 1)
 		wait(3, "the context has ended")
-		f.failChanges = errDisk
+		f.failChanges.Store(failure{errDisk})
 		require.ErrorIs(t, mailbox.Watch(t.Context(), f, 0, func() {}), errDisk)
 	})
 }

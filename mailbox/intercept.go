@@ -26,6 +26,7 @@ const (
 	OpUniqueIDs     OpKind = "UniqueIDs"
 	OpAnnotations   OpKind = "Annotations"
 	OpSetAnnotation OpKind = "SetAnnotation"
+	OpSearch        OpKind = "Search"
 )
 
 // The operations of an Account and of a Store.

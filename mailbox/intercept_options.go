@@ -31,6 +31,7 @@ var (
 		CapabilityOf[Locker]():        has[Locker],
 		CapabilityOf[Identified]():    has[Identified],
 		CapabilityOf[Metadata]():      has[Metadata],
+		CapabilityOf[Searcher]():      has[Searcher],
 	}
 	accountOptions = optionTable{
 		CapabilityOf[Copier]():         has[Copier],
@@ -175,6 +176,18 @@ func (i *interceptMailbox) SetAnnotation(ctx context.Context, entry string, valu
 		}
 		return md.SetAnnotation(ctx, entry, value)
 	})
+}
+
+func (i *interceptMailbox) Search(ctx context.Context, c Criterion) (res SearchResult, err error) {
+	err = i.f.call(ctx, i.op(OpSearch), func(ctx context.Context) error {
+		s, err := option[Searcher](i.m)
+		if err != nil {
+			return err
+		}
+		res, err = s.Search(ctx, c)
+		return err
+	})
+	return orZero(res, err)
 }
 
 // InterceptStore returns a Store that asks f for every operation of the store, its accounts and

@@ -249,6 +249,35 @@ func TestSourceListFails(t *testing.T) {
 	require.True(t, u.Empty())
 }
 
+// TestSourceListCut: a Source that stops listing when the context ends has not lost its rows.
+func TestSourceListCut(t *testing.T) {
+	src := &cutTickets{tickets: newTickets()}
+	_, m := openInbox(t, &mailbox.SourceStore{Source: src, MaxAge: -1})
+	src.add("alice", "INBOX", "a", mailbox.AppendOptions{})
+	v := openView(t, m)
+	ctx, cancel := context.WithCancel(t.Context())
+	src.cut = cancel
+	_, err := m.Changes(ctx, 0)
+	require.ErrorIs(t, err, context.Canceled)
+	src.cut = nil
+	u, err := v.Poll(t.Context(), mailbox.Everything)
+	require.NoError(t, err)
+	require.True(t, u.Empty())
+}
+
+type cutTickets struct {
+	*tickets
+	cut func()
+}
+
+func (s *cutTickets) List(ctx context.Context, user, folder string) iter.Seq2[mailbox.Item, error] {
+	if s.cut == nil {
+		return s.tickets.List(ctx, user, folder)
+	}
+	s.cut()
+	return func(func(mailbox.Item, error) bool) {}
+}
+
 // TestSourceFlagsFail: the second of three items refuses; the first gets its flags back.
 func TestSourceFlagsFail(t *testing.T) {
 	src := newTickets()

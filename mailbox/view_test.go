@@ -273,6 +273,43 @@ func TestViewErrors(t *testing.T) {
 	require.Equal(t, "-1", told(u))
 }
 
+// TestViewLateUID: a store that shows a UID below UIDNEXT late must not shift the client's numbers.
+func TestViewLateUID(t *testing.T) {
+	_, m := openInbox(t, mailbox.NewMemory())
+	appendN(t, m, 3)
+	hidden := &hiding{m, 2}
+	v := openView(t, hidden)
+	require.Equal(t, 2, v.Len())
+	hidden.uid = 0
+	flag(t, m, "2", mailbox.Seen)
+	u, err := v.Poll(t.Context(), mailbox.Everything)
+	require.NoError(t, err)
+	require.True(t, u.Empty())
+	require.Equal(t, "1,3", v.UIDSet().String())
+}
+
+// hiding leaves a message out of its list.
+type hiding struct {
+	mailbox.Mailbox
+	uid mailbox.UID
+}
+
+func (h *hiding) Changes(ctx context.Context, since mailbox.ModSeq) (*mailbox.Changes, error) {
+	ch, err := h.Mailbox.Changes(ctx, since)
+	if err != nil {
+		return nil, err
+	}
+	all, hidden := ch.Messages, h.uid
+	ch.Messages = func(yield func(mailbox.Meta) bool) {
+		for m := range all {
+			if m.UID != hidden && !yield(m) {
+				return
+			}
+		}
+	}
+	return ch, nil
+}
+
 // TestViewMemory: 100,000 messages with a thousand gaps cost a session at most 8 KiB and a bit.
 func TestViewMemory(t *testing.T) {
 	ch := &mailbox.Changes{State: mailbox.State{UIDValidity: 1, UIDNext: 200_000, ModSeq: 1}}

@@ -17,12 +17,14 @@ const (
 	GroupEnd
 )
 
-// An Address is one entry of an address list (RFC 5322 §3.4, RFC 6532). IMAP's ENVELOPE shows these fields.
+// An Address is one entry of an address list (RFC 5322 §3.4, RFC 6532). IMAP's ENVELOPE shows
+// these fields.
 type Address struct {
 	Kind AddressKind
 	// Name is the display name, its quoting removed, its encoded words not decoded: see Text.
 	Name string
-	// Route is the obsolete source route without its colon ("@a,@b"); it is read and never used.
+	// Route is the obsolete source route without its colon ("@a,@b"); it is read and never
+	// used.
 	Route string
 	// Local is the local part with its quoting removed. Addr quotes it again where needed.
 	Local string
@@ -59,9 +61,11 @@ func (e *SyntaxError) Error() string {
 // MaxAddresses is the longest address list that is read.
 const MaxAddresses = 100_000
 
-// ParseAddresses reads the unfolded body of a From, To, Cc, ... field. It returns every entry it can make out, and beside it the
-// first thing that breaks the grammar (*SyntaxError), so that a reader can show what is there and a policy can refuse. What is
-// no address ("MAILER-DAEMON") is an entry with an empty Domain. Encoded words are never decoded here (P03).
+// ParseAddresses reads the unfolded body of a From, To, Cc, ... field. It returns every entry
+// it can make out, and beside it the first thing that breaks the grammar (*SyntaxError), so
+// that a reader can show what is there and a policy can refuse. What is no address
+// ("MAILER-DAEMON") is an entry with an empty Domain. Encoded words are never decoded here
+// (P03).
 func ParseAddresses(v string) (Addresses, error) {
 	p := addressParser{lexer: lexer{s: v}}
 	if n := strings.Count(v, ","); n > 0 {
@@ -80,13 +84,17 @@ func ParseAddresses(v string) (Addresses, error) {
 		p.fail("group without its semicolon")
 		p.out = append(p.out, Address{Kind: GroupEnd})
 	}
+	if len(p.out) == 0 {
+		p.out = nil // as it is without commas
+	}
 	if p.err != nil {
 		return p.out, p.err
 	}
 	return p.out, nil
 }
 
-// ParseAddress reads exactly one mailbox, by the grammar and without repair: what users typed and what a message is sent to.
+// ParseAddress reads exactly one mailbox, by the grammar and without repair: what users typed
+// and what a message is sent to.
 func ParseAddress(v string) (Address, error) {
 	as, err := ParseAddresses(v)
 	switch {
@@ -98,7 +106,8 @@ func ParseAddress(v string) (Address, error) {
 	return as[0], as[0].check()
 }
 
-// addressParser reads a list entry by entry: words, and then what the next special character makes of them.
+// addressParser reads a list entry by entry: words, and then what the next special character
+// makes of them.
 type addressParser struct {
 	lexer
 	out     Addresses
@@ -112,7 +121,8 @@ func (p *addressParser) fail(reason string) {
 	}
 }
 
-// words are the atoms and quoted strings before a special character: a phrase, or a local part in pieces.
+// words are the atoms and quoted strings before a special character: a phrase, or a local part
+// in pieces.
 type words struct {
 	phrase strings.Builder // joined by spaces
 	local  strings.Builder // joined by nothing
@@ -199,18 +209,27 @@ func (p *addressParser) groupStart(w *words) {
 	p.out = append(p.out, Address{Kind: GroupStart, Name: w.text()})
 }
 
+// maxMissingComma is how far ahead the next address is looked for where a comma is missing: a
+// display name.
+const maxMissingComma = 200
+
 // mailbox ends an entry with a.
 func (p *addressParser) mailbox(a Address) {
 	p.out = append(p.out, a)
 	p.skipCFWS()
 	if !p.done() && p.peek() != ',' && p.peek() != ';' {
 		p.fail("text after an address")
+		next := p.s[p.i:min(len(p.s), p.i+maxMissingComma)]
+		if i := strings.IndexAny(next, ",;<"); i >= 0 && next[i] == '<' {
+			return // another address, whose comma is missing
+		}
 		p.skipJunk()
 	}
 	p.separator()
 }
 
-// separator consumes a comma or semicolon. A semicolon outside of a group separates too, as some programs write it.
+// separator consumes a comma or semicolon. A semicolon outside of a group separates too, as
+// some programs write it.
 func (p *addressParser) separator() {
 	switch {
 	case p.eat(','):
@@ -352,7 +371,8 @@ func (p *addressParser) domain() string {
 		d += p.s[start:p.i]
 		mark := p.i
 		p.skipCFWS()
-		// Labels go on only around a dot, so that d grows by at most a domain's length of labels.
+		// Labels go on only around a dot, so that d grows by at most a domain's length of
+		// labels.
 		if p.peek() != '.' && !(strings.HasSuffix(d, ".") && !p.done() && isAtext(p.peek())) || mark == p.i || len(d) > maxDomain {
 			break
 		}
@@ -364,7 +384,8 @@ func (p *addressParser) domain() string {
 	return d
 }
 
-// maxDomain is the length of a domain name (RFC 1035 §2.3.4), which bounds how long obsolete forms are put together.
+// maxDomain is the length of a domain name (RFC 1035 §2.3.4), which bounds how long obsolete
+// forms are put together.
 const maxDomain = 255
 
 func (p *addressParser) literal() string {
@@ -414,14 +435,19 @@ func isDotAtom(s string) bool {
 	return !dot
 }
 
-// Text returns the display name for people: decoded, valid UTF-8, without control characters. It carries no structure; a name may well
-// say "boss@bank.example" (D07): show the address beside it.
+// Text returns the display name for people: decoded, valid UTF-8, without control characters.
+// It carries no structure; a name may well say "boss@bank.example" (D07): show the address
+// beside it.
 func (a Address) Text() string { return DecodeText(a.Name) }
 
-// Addr returns local@domain with the local part quoted where it must be. It is the only form in which an address may go back
-// into a protocol or a header (P01). An entry without a domain gives its local part alone.
+// Addr returns local@domain with the local part quoted where it must be. It is the only form in
+// which an address may go back into a protocol or a header (P01). An entry without a domain
+// gives its local part alone, one without both "".
 func (a Address) Addr() string {
 	local := a.Local
+	if local == "" && a.Domain == "" {
+		return ""
+	}
 	if !isDotAtom(local) {
 		local = quote(local)
 	}
@@ -431,8 +457,8 @@ func (a Address) Addr() string {
 	return local + "@" + a.Domain
 }
 
-// String returns the entry for a header field, with the name as it is, quoted where it must be; see FormatAddresses for names
-// beyond ASCII. Parsing the string gives the entry back.
+// String returns the entry for a header field, with the name as it is, quoted where it must be;
+// see FormatAddresses for names beyond ASCII. Parsing the string gives the entry back.
 func (a Address) String() string {
 	switch a.Kind {
 	case GroupStart:
@@ -474,13 +500,16 @@ func (a Address) check() error {
 	return nil
 }
 
-// isLiteral reports whether s is a domain literal (RFC 5322 §3.4.1, dtext without its obsolete forms).
+// isLiteral reports whether s is a domain literal (RFC 5322 §3.4.1, dtext without its obsolete
+// forms).
 func isLiteral(s string) bool {
 	return len(s) > 2 && s[len(s)-1] == ']' && !strings.ContainsAny(s[1:len(s)-1], "[]\\ \t") && utf8.ValidString(s)
 }
 
-// FormatAddresses writes a list for a header field: names beyond ASCII as encoded words, others quoted where they must be. The
-// error is a *ValueError for a control character or a missing or malformed domain; nothing can be injected.
+// FormatAddresses writes a list for a header field: names beyond ASCII as encoded words, others
+// quoted where they must be. Addresses beyond ASCII stay UTF-8 (RFC 6532), and such a message
+// needs SMTPUTF8. The error is a *ValueError for a control character or a missing or malformed
+// domain; nothing can be injected.
 func FormatAddresses(as Addresses) (string, error) {
 	var b strings.Builder
 	sep := ""
@@ -501,7 +530,8 @@ func FormatAddresses(as Addresses) (string, error) {
 	return b.String(), nil
 }
 
-// encodeName encodes a name as words unless it is printable ASCII. A name that is encoded words already stays.
+// encodeName encodes a name as words unless it is printable ASCII. A name that is encoded words
+// already stays.
 func encodeName(name string) string {
 	if isPlain(name) {
 		return name

@@ -48,6 +48,8 @@ func TestParseAddresses(t *testing.T) {
 		{"a@", Addresses{mb("", "a", "")}, false},
 		{"<a@b", Addresses{mb("", "a", "b")}, false},
 		{"x <a@b> y, c@d", Addresses{mb("x", "a", "b"), mb("", "c", "d")}, false},
+		{"x <a@b> y <c@d>", Addresses{mb("x", "a", "b"), mb("y", "c", "d")}, false},
+		{"a@b <c@d>", Addresses{mb("", "a", "b"), mb("", "c", "d")}, false},
 		{"a@b; c@d", Addresses{mb("", "a", "b"), mb("", "c", "d")}, false},
 		{"g: a@b", Addresses{start("g"), mb("", "a", "b"), end}, false},
 		{`"abc`, Addresses{mb("", "abc", "")}, false},
@@ -63,6 +65,9 @@ func TestParseAddresses(t *testing.T) {
 		}
 		require.Equal(t, test.want, got, "%q", test.in)
 		require.Equal(t, test.ok, err == nil, "%q: %v", test.in, err)
+		if err != nil {
+			require.Regexp(t, `^mime: address: .+ at octet \d+$`, err.Error())
+		}
 	}
 }
 
@@ -155,6 +160,13 @@ func TestFormatAddresses(t *testing.T) {
 		var ve *ValueError
 		require.ErrorAs(t, err, &ve, "%+v", bad)
 	}
+}
+
+func TestAddrOfNothing(t *testing.T) {
+	as, err := ParseAddresses("MAILER DAEMON <>")
+	require.Error(t, err)
+	require.Equal(t, "", as[0].Addr())
+	require.Equal(t, "MAILER DAEMON <>", as[0].String())
 }
 
 func TestMaxAddresses(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"io"
+	"mime/quotedprintable"
 	"strings"
 	"testing"
 )
@@ -101,6 +102,62 @@ func BenchmarkParse(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// BenchmarkDecoders compares the transfer decodings with those of the standard library.
+func BenchmarkDecoders(b *testing.B) {
+	raw := bytes.Repeat([]byte("Der Fluss trägt das Boot; und = der Wind steht gut heute.\r\n"), 17_000)
+	var qp, b64 bytes.Buffer
+	w := quotedprintable.NewWriter(&qp)
+	_, _ = w.Write(raw)
+	_ = w.Close()
+	_ = encodeBase64(&b64, bytes.NewReader(raw))
+	run := func(name string, in []byte, decode func(io.Reader) io.Reader) {
+		b.Run(name, func(b *testing.B) {
+			b.SetBytes(int64(len(in)))
+			b.ReportAllocs()
+			for b.Loop() {
+				if n, err := io.Copy(io.Discard, decode(bytes.NewReader(in))); err != nil || int(n) != len(raw) {
+					b.Fatal(n, err)
+				}
+			}
+		})
+	}
+	run("quoted-printable", qp.Bytes(), func(r io.Reader) io.Reader { return NewDecoder(r, "quoted-printable") })
+	run("quoted-printable-stdlib", qp.Bytes(), func(r io.Reader) io.Reader { return quotedprintable.NewReader(r) })
+	run("base64", b64.Bytes(), func(r io.Reader) io.Reader { return NewDecoder(r, "base64") })
+	run("base64-stdlib", b64.Bytes(), func(r io.Reader) io.Reader { return base64.NewDecoder(base64.StdEncoding, r) })
+}
+
+// BenchmarkWrite builds a usual message with an attachment.
+func BenchmarkWrite(b *testing.B) {
+	data := make([]byte, 1<<20)
+	m := testMessage()
+	m.Text = strings.Repeat("Der Fluss trägt das Boot, und der Wind steht gut heute.\n", 20)
+	b.SetBytes(int64(len(data)))
+	b.ReportAllocs()
+	for b.Loop() {
+		m.Attachments = []File{{Name: "x.bin", Body: bytes.NewReader(data)}}
+		if _, err := m.WriteTo(io.Discard); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkDowngrade converts a message with one wide text.
+func BenchmarkDowngrade(b *testing.B) {
+	msg := "Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n" + strings.Repeat("Der Fluss trägt das Boot, und der Wind steht gut heute.\r\n", 17_000)
+	b.SetBytes(int64(len(msg)))
+	b.ReportAllocs()
+	for b.Loop() {
+		r, err := Downgrade(strings.NewReader(msg), "7bit")
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := io.Copy(io.Discard, r); err != nil {
+			b.Fatal(err)
+		}
 	}
 }
 

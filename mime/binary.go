@@ -6,15 +6,16 @@ import (
 	"fmt"
 )
 
-// The serialised form of a Structure begins with its name and version. After it all numbers are varints, all strings have their
-// length before them. A later version gets another number; readers refuse what they do not know, and the structure is made
-// again from the message.
+// The serialised form of a Structure begins with its name and version. After it all numbers are
+// varints, all strings have their length before them. A later version gets another number;
+// readers refuse what they do not know, and the structure is made again from the message.
 const binaryMagic = "mime.Structure\x01"
 
 // ErrFormat is the error of UnmarshalBinary for bytes that are no Structure of this version.
 var ErrFormat = errors.New("mime: not a serialised structure of this version")
 
-// MarshalBinary implements encoding.BinaryMarshaler, so that an index can keep a Structure. It returns no error.
+// MarshalBinary implements encoding.BinaryMarshaler, so that an index can keep a Structure. It
+// returns no error.
 func (s *Structure) MarshalBinary() ([]byte, error) { return s.AppendBinary(nil) }
 
 // AppendBinary implements encoding.BinaryAppender. It returns no error.
@@ -22,6 +23,7 @@ func (s *Structure) AppendBinary(b []byte) ([]byte, error) {
 	w := binaryWriter(append(b, binaryMagic...))
 	w.num(s.Size)
 	w.num(s.Lines)
+	w.flag(s.Truncated)
 	w.num(int64(len(s.Warnings)))
 	for _, x := range s.Warnings {
 		w.num(int64(x.Kind))
@@ -39,6 +41,14 @@ type binaryWriter []byte
 
 func (w *binaryWriter) num(n int64)  { *w = binary.AppendUvarint(*w, uint64(n)) }
 func (w *binaryWriter) str(s string) { w.num(int64(len(s))); *w = append(*w, s...) }
+
+func (w *binaryWriter) flag(b bool) {
+	if b {
+		w.num(1)
+	} else {
+		w.num(0)
+	}
+}
 
 func (w *binaryWriter) params(ps Params) {
 	w.num(int64(len(ps)))
@@ -85,15 +95,16 @@ func (p *Part) strings() [8]*string {
 	}
 }
 
-// UnmarshalBinary implements encoding.BinaryUnmarshaler. Any bytes are safe to give it: it makes no more parts than there are bytes for,
-// and checks that the parts form a tree whose ranges lie within the message. The error wraps ErrFormat.
+// UnmarshalBinary implements encoding.BinaryUnmarshaler. Any bytes are safe to give it: it
+// makes no more parts than there are bytes for, and checks that the parts form a tree whose
+// ranges lie within the message. The error wraps ErrFormat.
 func (s *Structure) UnmarshalBinary(b []byte) error {
 	r := binaryReader{s: string(b)}
 	if len(b) < len(binaryMagic) || r.s[:len(binaryMagic)] != binaryMagic {
 		return ErrFormat
 	}
 	r.s = r.s[len(binaryMagic):]
-	out := Structure{Size: r.num(), Lines: r.num()}
+	out := Structure{Size: r.num(), Lines: r.num(), Truncated: r.num() != 0}
 	if n := r.count(3); n > 0 {
 		out.Warnings = make([]Warning, 0, n)
 		for range n {
@@ -119,7 +130,8 @@ func (s *Structure) UnmarshalBinary(b []byte) error {
 // minPartBytes is the length of a part in which every number is small and every string empty.
 const minPartBytes = 7 + 8 + 4
 
-// fits reports whether p may be part i of n: after its parent, inside it, and with siblings that come later.
+// fits reports whether p may be part i of n: after its parent, inside it, and with siblings
+// that come later.
 func (s *Structure) fits(p *Part, i, n int) bool {
 	switch {
 	case p.HeaderStart < 0 || p.BodyStart < p.HeaderStart || p.BodyEnd < p.BodyStart || p.BodyEnd > s.Size:

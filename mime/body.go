@@ -30,7 +30,8 @@ func (s *Structure) Body(c Content, i int) *io.SectionReader {
 	return io.NewSectionReader(c, p.BodyStart, p.Size())
 }
 
-// Decoded returns the body of part i without its transfer encoding. Of a multipart or embedded message it returns the body as it is.
+// Decoded returns the body of part i without its transfer encoding. Of a multipart or embedded
+// message it returns the body as it is.
 func (s *Structure) Decoded(c Content, i int) *Decoder {
 	encoding := s.Parts[i].Encoding
 	if s.Parts[i].Kind != Leaf {
@@ -39,8 +40,9 @@ func (s *Structure) Decoded(c Content, i int) *Decoder {
 	return NewDecoder(s.Body(c, i), encoding)
 }
 
-// Text returns the body of part i in UTF-8, without transfer encoding and from its charset. A part without a charset, or with an
-// unknown one, is read as UTF-8 where it is UTF-8 and as windows-1252 where it is not. Line ends stay as they are.
+// Text returns the body of part i in UTF-8, without transfer encoding and from its charset. A
+// part without a charset, or with an unknown one, is read as UTF-8 where it is UTF-8 and as
+// windows-1252 where it is not. Line ends stay as they are.
 func (s *Structure) Text(c Content, i int) io.ReadCloser {
 	d := s.Decoded(c, i)
 	return &textBody{text: textReader(s.Parts[i].Type.Charset(), d), decoder: d}

@@ -12,12 +12,13 @@ import (
 	"golang.org/x/text/transform"
 )
 
-// findCharset returns the decoder of a charset. nil means the fall-back, guessText; known tells whether the name is one for
-// which that is right (US-ASCII and UTF-8, whose violations guessText repairs).
+// findCharset returns the decoder of a charset. nil means the fall-back, guessText; known tells
+// whether the name is one for which that is right (US-ASCII and UTF-8, whose violations
+// guessText repairs).
 //
-// The names are tried as browsers read them first (htmlindex: latin1 is windows-1252, gb2312 is GBK), because that is what
-// senders mean; then as IANA lists them. UTF-7 is never decoded in mail (M04): it hides control characters and markup
-// from everybody who looks at the bytes.
+// The names are tried as browsers read them first (htmlindex: latin1 is windows-1252, gb2312 is
+// GBK), because that is what senders mean; then as IANA lists them. UTF-7 is never decoded in
+// mail (M04): it hides control characters and markup from everybody who looks at the bytes.
 func findCharset(name string) (enc encoding.Encoding, known bool) {
 	name = strings.ToLower(strings.Trim(name, " \t\r\n\"'"))
 	switch name {
@@ -53,8 +54,8 @@ func windowsAlias(name string) (encoding.Encoding, bool) {
 	return nil, false
 }
 
-// decodeCharset returns text in UTF-8; ok is false when the charset is unknown and the fall-back was used. The result is
-// valid UTF-8 and at most four times as long as p.
+// decodeCharset returns text in UTF-8; ok is false when the charset is unknown and the
+// fall-back was used. The result is valid UTF-8 and at most four times as long as p.
 func decodeCharset(charset string, p []byte) (text string, ok bool) {
 	enc, known := findCharset(charset)
 	if enc == nil {
@@ -67,8 +68,8 @@ func decodeCharset(charset string, p []byte) (text string, ok bool) {
 	return strings.ToValidUTF8(string(out), "\uFFFD"), true
 }
 
-// guessText is the fall-back for text without a usable charset: what is UTF-8 is taken as UTF-8, every other octet as
-// windows-1252, the most frequent unlabelled charset.
+// guessText is the fall-back for text without a usable charset: what is UTF-8 is taken as
+// UTF-8, every other octet as windows-1252, the most frequent unlabelled charset.
 func guessText(p []byte) string {
 	if utf8.Valid(p) {
 		return string(p)
@@ -126,8 +127,9 @@ func (guesser) Transform(dst, src []byte, atEOF bool) (nDst, nSrc int, err error
 	return nDst, nSrc, nil
 }
 
-// isControl reports what must not reach a terminal or a list of subjects: control characters (C0, DEL, C1), line and paragraph
-// separators, and the marks that reverse the direction of text (U+202E shows "exe.txt" for "txt.exe").
+// isControl reports what must not reach a terminal or a list of subjects: control characters
+// (C0, DEL, C1), line and paragraph separators, and the marks that reverse the direction of
+// text (U+202E shows "exe.txt" for "txt.exe").
 func isControl(r rune) bool {
 	switch {
 	case r < 0x20, r >= 0x7f && r < 0xa0:
@@ -138,8 +140,8 @@ func isControl(r rune) bool {
 	return false
 }
 
-// Display makes s safe to show on one line: valid UTF-8, with a space for each control character, line separator and
-// bidirectional override.
+// Display makes s safe to show on one line: valid UTF-8, with a space for each control
+// character, line separator and bidirectional override.
 func Display(s string) string {
 	if isPlain(s) {
 		return s

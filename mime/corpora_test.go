@@ -35,6 +35,7 @@ func TestCorpora(t *testing.T) {
 	n := 0
 	eachCorpusMessage(t, func(t *testing.T, name, msg string) {
 		s := parse(t, msg, Options{})
+		require.Equal(t, msg, allEvents(msg, Options{}), name)
 		c := strings.NewReader(msg)
 		for i := range s.Parts {
 			p := &s.Parts[i]

@@ -5,10 +5,11 @@ import (
 	"time"
 )
 
-// ParseDate reads a date-time in the form of RFC 5322 §3.3, its obsolete forms (§4.3: two- and three-digit years, zone names,
-// comments, white space), and what else real mail has: no day name, no seconds, no zone, "Mon Jan 2 15:04:05 2006", "2-Jan-2006", and
-// RFC 3339. A missing or unknown zone is UTC, as RFC 5322 §4.3 says for unknown names. The time has the zone of the message. The
-// error is a *SyntaxError.
+// ParseDate reads a date-time in the form of RFC 5322 §3.3, its obsolete forms (§4.3: two- and
+// three-digit years, zone names, comments, white space), and what else real mail has: no day
+// name, no seconds, no zone, "Mon Jan 2 15:04:05 2006", "2-Jan-2006", and RFC 3339. A missing
+// or unknown zone is UTC, as RFC 5322 §4.3 says for unknown names. The time has the zone of the
+// message. The error is a *SyntaxError.
 func ParseDate(v string) (time.Time, error) {
 	p := dateParser{lexer: lexer{s: v}}
 	for p.step() {
@@ -162,11 +163,13 @@ func fixedZone(seconds int) *time.Location {
 
 const (
 	monthNames = "janfebmaraprmayjunjulaugsepoctnovdec"
-	// zoneNames are those of RFC 5322 §4.3, with their hours. Single letters and other names are unknown: UTC.
+	// zoneNames are those of RFC 5322 §4.3, with their hours. Single letters and other names
+	// are unknown: UTC.
 	zoneNames = "EST-5EDT-4CST-6CDT-5MST-7MDT-6PST-8PDT-7"
 )
 
-// name reads a month, or a zone after the time; the name of a day is skipped unchecked, since it says nothing new.
+// name reads a month, or a zone after the time; the name of a day is skipped unchecked, since
+// it says nothing new.
 func (p *dateParser) name() {
 	start := p.i
 	for !p.done() && (p.peek()|0x20 >= 'a' && p.peek()|0x20 <= 'z') {

@@ -23,8 +23,9 @@ func knownEncoding(encoding string) bool {
 	return isIdentity(encoding) || codecOf(encoding) != nil
 }
 
-// A codec undoes a transfer encoding. decode takes all of src it can, and all of it when atEOF; full says that src is as
-// long as it gets, so that something must be taken. dst is at least as long as src, plus 8.
+// A codec undoes a transfer encoding. decode takes all of src it can, and all of it when atEOF;
+// full says that src is as long as it gets, so that something must be taken. dst is at least as
+// long as src, plus 8.
 type codec interface {
 	decode(dst, src []byte, full, atEOF bool) (nDst, nSrc int)
 	warning() WarningKind // 0 = nothing was odd so far
@@ -42,8 +43,9 @@ func codecOf(encoding string) codec {
 	return nil
 }
 
-// A Decoder reads a body without its transfer encoding. It repairs what it can: what is no base64 is passed over, what is no
-// quoted-printable stays. Memory is 64 KiB, borrowed until the end of the body or Close. It is not safe for concurrent use.
+// A Decoder reads a body without its transfer encoding. It repairs what it can: what is no
+// base64 is passed over, what is no quoted-printable stays. Memory is 64 KiB, borrowed until
+// the end of the body or Close. It is not safe for concurrent use.
 type Decoder struct {
 	r       io.Reader
 	codec   codec // nil = identity
@@ -56,7 +58,8 @@ type Decoder struct {
 
 const half = windowSize / 2
 
-// NewDecoder decodes r by a Content-Transfer-Encoding as Part.Encoding gives it. An unknown encoding is taken for binary: see Warning.
+// NewDecoder decodes r by a Content-Transfer-Encoding as Part.Encoding gives it. An unknown
+// encoding is taken for binary: see Warning.
 func NewDecoder(r io.Reader, encoding string) *Decoder {
 	d := &Decoder{r: r}
 	if !isIdentity(encoding) {
@@ -77,7 +80,8 @@ func (d *Decoder) Warning() WarningKind {
 	return 0
 }
 
-// Close gives the memory back; reads after it return io.EOF. It is needed only where a body is not read to its end.
+// Close gives the memory back; reads after it return io.EOF. It is needed only where a body is
+// not read to its end.
 func (d *Decoder) Close() error {
 	d.release()
 	d.lo, d.hi, d.pending = 0, 0, 0
@@ -165,8 +169,8 @@ func (d *Decoder) decode() {
 	d.pending = copy(src, src[nSrc:])
 }
 
-// base64Decoder passes over line ends silently and over anything else with a warning. Padding ends a group, not the text: bodies
-// put together from several base64 texts are read whole.
+// base64Decoder passes over line ends silently and over anything else with a warning. Padding
+// ends a group, not the text: bodies put together from several base64 texts are read whole.
 type base64Decoder struct {
 	acc    uint32 // n sextets
 	n      int
@@ -176,7 +180,8 @@ type base64Decoder struct {
 
 const notBase64 = 0xff << 24
 
-// base64Tables hold each character's sextet, shifted to its place in a group, so that a group is three ORs.
+// base64Tables hold each character's sextet, shifted to its place in a group, so that a group
+// is three ORs.
 var base64Tables = func() (t [4][256]uint32) {
 	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 	for k := range t {
@@ -291,7 +296,8 @@ func (d *base64Decoder) finish(dst []byte) int {
 	return d.group(dst)
 }
 
-// qpDecoder undoes quoted-printable (RFC 2045 §6.7) line by line, since white space at the end of a line does not count.
+// qpDecoder undoes quoted-printable (RFC 2045 §6.7) line by line, since white space at the end
+// of a line does not count.
 type qpDecoder struct{ odd bool }
 
 func (d *qpDecoder) warning() WarningKind {
@@ -324,7 +330,8 @@ func (d *qpDecoder) decode(dst, src []byte, full, atEOF bool) (nDst, nSrc int) {
 	return n, i
 }
 
-// safePrefix is how much of a line longer than the window can be decoded before its end is known.
+// safePrefix is how much of a line longer than the window can be decoded before its end is
+// known.
 func safePrefix(p []byte) int {
 	n := len(bytes.TrimRight(p, " \t\r"))
 	if n == 0 {

@@ -12,28 +12,44 @@ import (
 	"github.com/emersion/go-textwrapper"
 )
 
-// ErrCannotDowngrade is the error for a message that cannot be put into a narrower encoding without damage: signed parts
-// (RFC 1847 §2.1 demands 7bit there), and containers that cannot be opened, which must not be encoded themselves (RFC 2045 §6.4).
-// It is permanent.
+// ErrCannotDowngrade is the error for a message that cannot be put into a narrower encoding
+// without damage: signed parts (RFC 1847 §2.1 demands 7bit there), containers that cannot be
+// opened, which must not be encoded themselves (RFC 2045 §6.4), and messages beyond the limits
+// of Parse (100,000 parts here). It is permanent.
 var ErrCannotDowngrade = errors.New("mime: message cannot be converted without damage")
 
-// Downgrade converts a message for a server that does not offer 8BITMIME (to is "7bit": RFC 6152) or BINARYMIME (to is "8bit":
-// RFC 3030). Bodies that are too wide become quoted-printable where they are text with lines, else base64; only their
-// Content-Transfer-Encoding field changes, and the labels of the multiparts around them. Everything else stays octet for octet, the header of the
-// message included (header octets above 0x7f need SMTPUTF8, for which nothing here can stand in; in the headers of parts they
+// Downgrade converts a message for a server that does not offer 8BITMIME (to is "7bit": RFC
+// 6152) or BINARYMIME (to is "8bit": RFC 3030). Bodies that are too wide become
+// quoted-printable where they are text with lines, else base64; only their
+// Content-Transfer-Encoding field changes, and the labels of the multiparts around them.
+// Everything else stays octet for octet, the header of the message included (header octets
+// above 0x7f need SMTPUTF8, for which nothing here can stand in; in the headers of parts they
 // become encoded words). 8-bit octets in preambles become question marks: nobody is shown them.
 //
-// The message is read twice: now, for errors, and while the result is read. The error is one of reading or wraps
-// ErrCannotDowngrade. The result implements io.WriterTo; it is not safe for concurrent use.
+// The message is read twice: now, for errors, and while the result is read. The error is one of
+// reading or wraps ErrCannotDowngrade. The result implements io.WriterTo; it is not safe for
+// concurrent use.
 func Downgrade(c Content, to string) (io.Reader, error) {
 	if to != "7bit" && to != "8bit" {
 		return nil, fmt.Errorf("mime: downgrade to %q: want 7bit or 8bit", to)
 	}
-	s, err := Parse(c, Options{MaxDepth: -1, MaxParts: -1, MaxHeaderBytes: -1, MaxTotalHeaderBytes: -1, MaxHeaderFields: -1})
+	class, err := classifyContent(c)
 	if err != nil {
 		return nil, err
 	}
-	d := &downgrader{s: s, c: c, to: to}
+	if class == "7bit" || class == to {
+		d := downgrader{c: c}
+		d.verbatim(c.Size())
+		return &segmentReader{segments: d.out}, nil
+	}
+	s, err := Parse(c, Options{MaxParts: maxDowngradeParts})
+	switch {
+	case err != nil:
+		return nil, err
+	case s.Truncated:
+		return nil, fmt.Errorf("%w: too many or too deeply nested parts, or too long a header", ErrCannotDowngrade)
+	}
+	d := &downgrader{s: s, c: c, to: to, signed: make([]bool, len(s.Parts))}
 	for i := range s.Parts {
 		if err := d.part(i); err != nil {
 			return nil, err
@@ -43,14 +59,19 @@ func Downgrade(c Content, to string) (io.Reader, error) {
 	return &segmentReader{segments: d.out}, nil
 }
 
-// downgrader lays out the converted message as segments: what stays, what is new, and what is encoded on the way.
+// downgrader lays out the converted message as segments: what stays, what is new, and what is
+// encoded on the way.
 type downgrader struct {
 	s   *Structure
 	c   Content
 	to  string
 	pos int64 // everything before is laid out
 	out []segment
+	// signed tells of each part that it is inside a multipart/signed.
+	signed []bool
 }
+
+const maxDowngradeParts = 100_000
 
 // A segment opens one stretch of the result.
 type segment func() io.Reader
@@ -63,6 +84,10 @@ func (d *downgrader) fits(class string) bool {
 // part lays out the part's header, and its body if it is a leaf.
 func (d *downgrader) part(i int) error {
 	p := &d.s.Parts[i]
+	if i > 0 {
+		parent := &d.s.Parts[p.Parent]
+		d.signed[i] = d.signed[p.Parent] || parent.Kind == Multipart && parent.Type.Subtype == "signed"
+	}
 	d.gap(p.HeaderStart)
 	if p.Kind != Leaf {
 		return d.container(i)
@@ -78,7 +103,7 @@ func (d *downgrader) part(i int) error {
 			break
 		}
 		encoding = class // a label wider than the content
-	case p.Type.Type == "multipart" || p.Type.Type == "message" && p.Type.Subtype == "rfc822" || d.signed(i):
+	case p.Type.Type == "multipart" || p.Type.Type == "message" && p.Type.Subtype == "rfc822" || d.signed[i]:
 		return fmt.Errorf("%w: %s in part %v", ErrCannotDowngrade, p.Type, d.s.Path(i))
 	default:
 		encoding = "base64"
@@ -109,7 +134,8 @@ func identity(encoding string) string {
 	return encoding
 }
 
-// container lays out a multipart's or embedded message's header, whose label must not be wider than what is inside.
+// container lays out a multipart's or embedded message's header, whose label must not be wider
+// than what is inside.
 func (d *downgrader) container(i int) error {
 	p := &d.s.Parts[i]
 	label := ""
@@ -117,16 +143,6 @@ func (d *downgrader) container(i int) error {
 		label = d.to
 	}
 	return d.header(i, label)
-}
-
-// signed reports whether the part is inside a multipart/signed.
-func (d *downgrader) signed(i int) bool {
-	for ; i >= 0; i = d.s.Parts[i].Parent {
-		if d.s.Parts[i].Kind == Multipart && d.s.Parts[i].Type.Subtype == "signed" {
-			return true
-		}
-	}
-	return false
 }
 
 // header lays out a header, with another transfer encoding unless it is "".
@@ -142,7 +158,7 @@ func (d *downgrader) header(i int, encoding string) error {
 		return nil
 	}
 	if wide {
-		if d.signed(p.Parent) {
+		if d.signed[i] {
 			return fmt.Errorf("%w: header of signed part %v", ErrCannotDowngrade, d.s.Path(i))
 		}
 		for k := range h.fields {
@@ -164,7 +180,8 @@ func (d *downgrader) header(i int, encoding string) error {
 	return nil
 }
 
-// asciiField encodes the words of a field that have more than ASCII. Parameters get their RFC 2231 form.
+// asciiField encodes the words of a field that have more than ASCII. Parameters get their RFC
+// 2231 form.
 func asciiField(f Field) Field {
 	if isASCII(f.raw) || f.name == 0 {
 		return f

@@ -85,6 +85,7 @@ Hellö without a header
 	require.Equal(t, "ä.bin", s.Parts[4].Type.Params.Get("name"))
 	require.Contains(t, out, "pre ??\r\n")
 	require.Equal(t, out, downgrade(t, out, "7bit")) // nothing left to do
+	require.Contains(t, downgrade(t, strings.Replace(msg, "--b\r\nHell", "--b\r\nX-N\xe4me: \xfc\r\nContent-Disposition: inline; filename=\xfc\r\n\r\nHell", 1), "7bit"), "X-N?me: ?\r\nContent-Disposition: inline; filename*=utf-8''%C3%BC\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\nHell=C3=B6")
 	require.Equal(t, msg, downgrade(t, msg, "8bit")) // nothing to do
 }
 
@@ -114,6 +115,10 @@ func TestDowngradeRefuses(t *testing.T) {
 	} {
 		_, err := Downgrade(strings.NewReader(msg), "7bit")
 		require.ErrorIs(t, err, ErrCannotDowngrade, msg)
+	}
+	for _, msg := range []string{nestedMultiparts(DefaultMaxDepth+1) + "\r\nü", "Content-Type: multipart/mixed; boundary=b\r\n\r\n" + strings.Repeat("--b\r\n\r\n", maxDowngradeParts) + "ü"} {
+		_, err := Downgrade(strings.NewReader(msg), "7bit")
+		require.ErrorIs(t, err, ErrCannotDowngrade)
 	}
 	_, err := Downgrade(strings.NewReader(""), "binary")
 	require.Error(t, err)

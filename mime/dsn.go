@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// A DSN is a delivery status notification (RFC 3464, RFC 6533). Whom it goes to, when and with which text is for the sender to
-// decide; this is its form.
+// A DSN is a delivery status notification (RFC 3464, RFC 6533). Whom it goes to, when and with
+// which text is for the sender to decide; this is its form.
 type DSN struct {
 	// Text is the part for people.
 	Text string
@@ -20,8 +20,8 @@ type DSN struct {
 	ArrivalDate time.Time
 	// Recipients are what the report is about; at least one.
 	Recipients []DSNRecipient
-	// Original is the message (RET=FULL) or its header (RET=HDRS); nil sends nothing back. With HeadersOnly only the header of Original is
-	// sent, whatever it holds.
+	// Original is the message (RET=FULL) or its header (RET=HDRS); nil sends nothing back. With
+	// HeadersOnly only the header of Original is sent, whatever it holds.
 	Original    Content
 	HeadersOnly bool
 }
@@ -30,8 +30,8 @@ type DSN struct {
 type DSNRecipient struct {
 	// OriginalRecipient is the ORCPT of the sender, zero if none.
 	OriginalRecipient Typed
-	// FinalRecipient is the address that was tried; required. An empty Type means "rfc822", or "utf-8" where the address has more
-	// than ASCII.
+	// FinalRecipient is the address that was tried; required. An empty Type means "rfc822", or
+	// "utf-8" where the address has more than ASCII.
 	FinalRecipient Typed
 	// Action is failed, delayed, delivered, relayed or expanded; required.
 	Action string
@@ -39,8 +39,8 @@ type DSNRecipient struct {
 	Status string
 	// RemoteMTA said so; zero if no other server was asked. An empty Type means "dns".
 	RemoteMTA Typed
-	// Diagnostic is what it said. Any text will do: control characters are replaced and at most 800 octets are written. An empty
-	// Type means "smtp".
+	// Diagnostic is what it said. Any text will do: control characters are replaced and at most
+	// 800 octets are written. An empty Type means "smtp".
 	Diagnostic Typed
 	// LastAttempt, WillRetryUntil and FinalLogID are left out where they are zero.
 	LastAttempt, WillRetryUntil time.Time
@@ -55,8 +55,8 @@ func (t Typed) orType(typ string) Typed {
 	return t
 }
 
-// Entity makes the body of the notification, for Message.Body. The error is a *ValueError for a required field that is missing or a
-// value with control characters.
+// Entity makes the body of the notification, for Message.Body. The error is a *ValueError for a
+// required field that is missing or a value with control characters.
 func (d *DSN) Entity() (*Entity, error) {
 	r, err := d.Report()
 	if err != nil {
@@ -136,8 +136,9 @@ func isNumber(s string) bool {
 	return s != "" && len(s) <= 3 && strings.Trim(s, "0123456789") == ""
 }
 
-// ReadDSN reads a delivery status notification: see ReadReport. What is missing or malformed is zero; a notification without a
-// group for a recipient has no Recipients. The error is ErrNotReport, or one of reading.
+// ReadDSN reads a delivery status notification: see ReadReport. What is missing or malformed is
+// zero; a notification without a group for a recipient has no Recipients. The error is
+// ErrNotReport, or one of reading.
 func (s *Structure) ReadDSN(c Content) (*DSN, error) {
 	r, err := s.ReadReport(c)
 	if err != nil {

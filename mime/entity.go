@@ -15,11 +15,13 @@ import (
 	"github.com/emersion/go-textwrapper"
 )
 
-// An Entity is a part to be written: its content is exactly one of Text, Body, Message and Parts. Whatever is written is checked
-// before the first octet is: a value that could break out of its place is a *ValueError.
+// An Entity is a part to be written: its content is exactly one of Text, Body, Message and
+// Parts. Whatever is written is checked before the first octet is: a value that could break out
+// of its place is a *ValueError.
 type Entity struct {
-	// Type of the content. Zero means text/plain for Text, application/octet-stream for Body, message/rfc822 for Message and
-	// multipart/mixed for Parts. The charset of Text is UTF-8 and is added; so is the boundary of Parts.
+	// Type of the content. Zero means text/plain for Text, application/octet-stream for Body,
+	// message/rfc822 for Message and multipart/mixed for Parts. The charset of Text is UTF-8
+	// and is added; so is the boundary of Parts.
 	Type ContentType
 	// Disposition is "attachment" or "inline"; "" writes none.
 	Disposition string
@@ -32,18 +34,20 @@ type Entity struct {
 	// Fields are written after all others. Those that the Entity writes itself are refused.
 	Fields []Field
 
-	// Text is text: its lines may end with LF or CRLF and are written with CRLF, in the encoding that suits: 7bit,
-	// quoted-printable or base64.
+	// Text is text: its lines may end with LF or CRLF and are written with CRLF, in the
+	// encoding that suits: 7bit, quoted-printable or base64.
 	Text string
 	// Body is octets, kept exactly: base64.
 	Body io.Reader
-	// Message is a message, written as it is. Its size may change the encoding label only: 7bit, 8bit or binary.
+	// Message is a message, written as it is. Its size may change the encoding label only:
+	// 7bit, 8bit or binary.
 	Message Content
 	// Parts are the parts of a multipart.
 	Parts []*Entity
 }
 
-// A builder writes a tree of entities. It looks at everything first, so that an error comes before the first octet.
+// A builder writes a tree of entities. It looks at everything first, so that an error comes
+// before the first octet.
 type builder struct {
 	rand  io.Reader // boundaries; nil = crypto/rand
 	depth int
@@ -58,7 +62,8 @@ type prepared struct {
 	children []*prepared
 }
 
-// prepare checks an entity and decides its encoding. The tree is the caller's own and not deeper than what Parse opens.
+// prepare checks an entity and decides its encoding. The tree is the caller's own and not
+// deeper than what Parse opens.
 func (b *builder) prepare(e *Entity) (*prepared, error) {
 	if b.depth++; b.depth > DefaultMaxDepth {
 		return nil, &ValueError{What: "entity", Reason: "nested too deeply"}
@@ -79,7 +84,7 @@ func (b *builder) prepare(e *Entity) (*prepared, error) {
 		t.Params = append(t.Params, Param{"boundary", p.boundary})
 		p.encoding, err = b.prepareParts(p)
 	case e.Message != nil:
-		p.encoding, err = Classify(io.NewSectionReader(e.Message, 0, e.Message.Size()))
+		p.encoding, err = classifyContent(e.Message)
 	case e.Body != nil:
 		p.encoding = "base64"
 	default:
@@ -107,7 +112,8 @@ func (e *Entity) defaultType() (typ, sub string) {
 	return "text", "plain"
 }
 
-// prepareParts prepares the children; a multipart is labelled with the widest of their encodings (RFC 2045 §6.4).
+// prepareParts prepares the children; a multipart is labelled with the widest of their
+// encodings (RFC 2045 §6.4).
 func (b *builder) prepareParts(p *prepared) (string, error) {
 	widest := "7bit"
 	for _, e := range p.entity.Parts {
@@ -123,7 +129,8 @@ func (b *builder) prepareParts(p *prepared) (string, error) {
 	return widest, nil
 }
 
-// boundary returns one that is in no quoted-printable or base64 text, and in no other by chance.
+// boundary returns one that is in no quoted-printable or base64 text, and in no other by
+// chance.
 func (b *builder) boundary() (string, error) {
 	r := b.rand
 	if r == nil {
@@ -188,7 +195,8 @@ func (w *fieldWriter) add(name, value string) {
 	w.b.WriteString(f.raw)
 }
 
-// text writes free text, encoded where needed. Encoded words would hide control characters from add, so they are refused here.
+// text writes free text, encoded where needed. Encoded words would hide control characters from
+// add, so they are refused here.
 func (w *fieldWriter) text(name, value string) {
 	if err := checkValue(name, value); err != nil {
 		w.fail(err)
@@ -197,7 +205,8 @@ func (w *fieldWriter) text(name, value string) {
 	w.add(name, EncodeText(value))
 }
 
-// params writes a value with parameters, each on a line of its own where the line would get long.
+// params writes a value with parameters, each on a line of its own where the line would get
+// long.
 func (w *fieldWriter) params(name, value string, ps Params) {
 	for _, p := range ps {
 		s, err := formatParam(name, p)
@@ -226,7 +235,8 @@ func (w *fieldWriter) disposition(e *Entity) {
 	w.params("Content-Disposition", d, ps)
 }
 
-// fields writes the caller's own. A Field was checked when NewField made it; one that was read may be anything.
+// fields writes the caller's own. A Field was checked when NewField made it; one that was read
+// may be anything.
 func (w *fieldWriter) fields(fs []Field) {
 	for _, f := range fs {
 		switch interpreted([]byte(f.Name())) {
@@ -245,7 +255,8 @@ func (w *fieldWriter) fields(fs []Field) {
 // maxParamValue is how much of a parameter value goes on one line.
 const maxParamValue = 60
 
-// formatParam writes " name=value": as a token, a quoted string, or by RFC 2231 in UTF-8, in pieces where it is long.
+// formatParam writes " name=value": as a token, a quoted string, or by RFC 2231 in UTF-8, in
+// pieces where it is long.
 func formatParam(field string, p Param) (string, error) {
 	if !isToken(p.Name) || strings.Contains(p.Name, "*") {
 		return "", &ValueError{What: field, Reason: "malformed parameter name"}
@@ -369,9 +380,10 @@ func canonicalText(s string) string {
 	return strings.ReplaceAll(s, "\n", "\r\n")
 }
 
-// textEncoding chooses the encoding of text: 7bit for short lines of ASCII, else quoted-printable while it stays the
-// shorter one. Lines that begin with "From " or are a single dot suffer on the way through careless programs. qp tells whether
-// quoted-printable is allowed: message/delivery-status and its kind must be 7bit unless they hold more than ASCII.
+// textEncoding chooses the encoding of text: 7bit for short lines of ASCII, else
+// quoted-printable while it stays the shorter one. Lines that begin with "From " or are a
+// single dot suffer on the way through careless programs. qp tells whether quoted-printable is
+// allowed: message/delivery-status and its kind must be 7bit unless they hold more than ASCII.
 func textEncoding(s string, qp bool) string {
 	special, sevenBit := 0, true
 	line := 0
@@ -402,20 +414,36 @@ func textEncoding(s string, qp bool) string {
 // maxLineOctets is the longest line without its CRLF (RFC 5322 §2.1.1).
 const maxLineOctets = 998
 
-// Classify tells what a transport must carry (RFC 2045 §2.7 to 2.9): "7bit" for ASCII in lines of at most 998 octets, "8bit"
-// for other octets in such lines, "binary" for longer lines, NUL, and CR or LF alone. The error is one of reading.
+// Classify tells what a transport must carry (RFC 2045 §2.7 to 2.9): "7bit" for ASCII in lines
+// of at most 998 octets, "8bit" for other octets in such lines, "binary" for longer lines, NUL,
+// and CR or LF alone. The error is one of reading.
 func Classify(r io.Reader) (string, error) {
+	class, _, err := classify(r)
+	return class, err
+}
+
+// classifyContent is Classify for a message at rest, which must be as long as it says.
+func classifyContent(c Content) (string, error) {
+	class, n, err := classify(io.NewSectionReader(c, 0, c.Size()))
+	if err == nil && n != c.Size() {
+		err = fmt.Errorf("mime: content has %d octets of %d: %w", n, c.Size(), io.ErrUnexpectedEOF)
+	}
+	return class, err
+}
+
+func classify(r io.Reader) (class string, total int64, err error) {
 	window := windows.Get().(*[windowSize]byte)
 	defer windows.Put(window)
 	var c classifier
 	for {
 		n, err := r.Read(window[:])
 		c.add(window[:n])
+		total += int64(n)
 		if err == io.EOF {
-			return c.result(), nil
+			return c.result(), total, nil
 		}
 		if err != nil {
-			return "", err
+			return "", total, err
 		}
 	}
 }

@@ -36,7 +36,8 @@ const (
 	fieldOther        = interpretedFields
 )
 
-// interpreted finds the number of a field name. Lower-casing into an array and a switch over strings allocate nothing.
+// interpreted finds the number of a field name. Lower-casing into an array and a switch over
+// strings allocate nothing.
 func interpreted(name []byte) fieldID {
 	var low [len("content-transfer-encoding")]byte
 	if len(name) < 2 || len(name) > len(low) {
@@ -97,14 +98,15 @@ func interpretedContent(low []byte) fieldID {
 	return fieldOther
 }
 
-// An Envelope holds the fields of IMAP's ENVELOPE (RFC 9051 §7.5.2) and References as they stand in the header: unfolded, not
-// decoded, the first of each name. The methods read them.
+// An Envelope holds the fields of IMAP's ENVELOPE (RFC 9051 §7.5.2) and References as they
+// stand in the header: unfolded, not decoded, the first of each name. The methods read them.
 type Envelope struct {
 	values [envelopeFields]string
 	has    uint16 // bit n: field n is there, perhaps empty
 }
 
-// Lookup returns the body of one of the fields; the name is without regard to case. ok tells an empty field from a missing one.
+// Lookup returns the body of one of the fields; the name is without regard to case. ok tells an
+// empty field from a missing one.
 func (e *Envelope) Lookup(name string) (value string, ok bool) {
 	if id := interpreted([]byte(name)); e != nil && id < envelopeFields {
 		return e.values[id], e.has&(1<<id) != 0

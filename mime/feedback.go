@@ -15,7 +15,8 @@ type Feedback struct {
 	UserAgent string
 	// Version of the format; 0 means 1.
 	Version int
-	// EnvelopeID, MailFrom, ArrivalDate, ReportingMTA and SourceIP are left out where they are zero.
+	// EnvelopeID, MailFrom, ArrivalDate, ReportingMTA and SourceIP are left out where they are
+	// zero.
 	EnvelopeID, MailFrom string
 	ArrivalDate          time.Time
 	ReportingMTA         Typed

@@ -28,7 +28,8 @@ func (h *headerState) reset(message bool) {
 	h.present = 0
 }
 
-// beginField takes the first piece of a field; false means that raw is no field and the body begins with it.
+// beginField takes the first piece of a field; false means that raw is no field and the body
+// begins with it.
 func (p *parser) beginField(raw []byte) bool {
 	h := &p.header
 	n, body := splitField(raw)
@@ -58,7 +59,8 @@ func (p *parser) beginField(raw []byte) bool {
 	return true
 }
 
-// splitField returns the length of a field's name and where its body begins; 0, 0 if there is none.
+// splitField returns the length of a field's name and where its body begins; 0, 0 if there is
+// none.
 func splitField(raw []byte) (name, body int) {
 	n := nameLen(raw)
 	body = n
@@ -79,7 +81,8 @@ func (p *parser) malformed(raw []byte) {
 	p.warn(WarnMalformedField, p.scan.pos()-int64(len(raw)), len(p.out.Parts)-1)
 }
 
-// wellKnown reports whether a line begins a field that is found in almost every header, and hardly in text.
+// wellKnown reports whether a line begins a field that is found in almost every header, and
+// hardly in text.
 func wellKnown(line []byte) bool {
 	n, _ := splitField(line)
 	if n == 0 {
@@ -90,8 +93,8 @@ func wellKnown(line []byte) bool {
 		interpreted(line[:n]) == fieldMessageID || strings.EqualFold(name, "MIME-Version") || strings.EqualFold(name, "Received")
 }
 
-// mayPrecedeFields reports what is seen before the first field of real messages: an mbox separator, also a quoted one, and a
-// continuation line of nothing.
+// mayPrecedeFields reports what is seen before the first field of real messages: an mbox
+// separator, also a quoted one, and a continuation line of nothing.
 func mayPrecedeFields(raw []byte) bool {
 	return isWSP(raw[0]) || strings.HasPrefix(string(raw[:min(len(raw), 6)]), "From ") || string(raw[:min(len(raw), 6)]) == ">From "
 }

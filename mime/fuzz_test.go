@@ -23,6 +23,7 @@ func FuzzParse(f *testing.F) {
 		chopped, err := ParseStream(iotest.OneByteReader(strings.NewReader(msg)), Options{MaxDepth: 5, MaxParts: 20, MaxHeaderFields: 50})
 		require.NoError(t, err)
 		require.Equal(t, s, chopped)
+		require.Equal(t, msg, allEvents(msg, Options{MaxDepth: 5, MaxParts: 20, MaxHeaderFields: 50}))
 		c := strings.NewReader(msg)
 		for i := range s.Parts {
 			h, err := s.Header(c, i)
@@ -49,6 +50,32 @@ func FuzzParse(f *testing.F) {
 		require.NoError(t, again.UnmarshalBinary(b))
 		require.Equal(t, s, &again)
 	})
+}
+
+// allEvents puts together the octets of fields, bodies and gaps in the order in which the parser finds them: the message.
+func allEvents(msg string, o Options) string {
+	var p parser
+	p.start(&pieces{strings.NewReader(msg), 5}, o, &Structure{})
+	defer p.stop()
+	var b strings.Builder
+	for {
+		ev, data := p.next()
+		if ev == evEnd {
+			return b.String()
+		}
+		b.Write(data)
+	}
+}
+
+// TestM05_PartsAndGapsAreTheMessage runs it over what is at hand.
+func TestM05_PartsAndGapsAreTheMessage(t *testing.T) {
+	for _, msg := range []string{crlf(nested), nested, smallMessage(), nestedMultiparts(200)} {
+		require.Equal(t, msg, allEvents(msg, Options{}))
+	}
+	for _, h := range hostile {
+		msg := h.build(10_000)
+		require.Equal(t, msg, allEvents(msg, Options{}), h.name)
+	}
 }
 
 // FuzzReader checks that a Reader finds what Parse finds, in pieces of any size, whether bodies are read or passed over.

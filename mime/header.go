@@ -15,8 +15,9 @@ type Field struct {
 	body int // where the field body starts, after the colon
 }
 
-// parseField finds the name of a field. RFC 5322 §4.5: obsolete syntax allows white space before the colon. A name may hold
-// 8-bit octets here; what has no name is kept as a malformed field.
+// parseField finds the name of a field. RFC 5322 §4.5: obsolete syntax allows white space
+// before the colon. A name may hold 8-bit octets here; what has no name is kept as a malformed
+// field.
 func parseField(raw string) Field {
 	f := Field{raw: raw}
 	n := nameLen(raw)
@@ -40,17 +41,20 @@ func nameLen[T string | []byte](s T) int {
 	return len(s)
 }
 
-// Name returns the field name as written, "" for a malformed field. Names are compared without regard to case.
+// Name returns the field name as written, "" for a malformed field. Names are compared without
+// regard to case.
 func (f Field) Name() string { return f.raw[:f.name] }
 
 // Raw returns the field as it stands in the message, folding and line ends included.
 func (f Field) Raw() string { return f.raw }
 
-// Value returns the field body unfolded (RFC 5322 §2.2.3: line ends removed, nothing else) and without white space around
-// it. It is what the parsers of this package take. It may hold any octet but CR LF pairs and LF; see Text for display.
+// Value returns the field body unfolded (RFC 5322 §2.2.3: line ends removed, nothing else) and
+// without white space around it. It is what the parsers of this package take. It may hold any
+// octet but CR LF pairs and LF; see Text for display.
 func (f Field) Value() string { return unfold(f.raw[f.body:]) }
 
-// Text returns the field body with encoded words decoded: valid UTF-8 without control characters, for display and search.
+// Text returns the field body with encoded words decoded: valid UTF-8 without control
+// characters, for display and search.
 func (f Field) Text() string { return DecodeText(f.Value()) }
 
 // unfold removes line ends; it allocates only for folded values.
@@ -78,15 +82,17 @@ func appendUnfolded(dst, s []byte) []byte {
 	}
 }
 
-// A Header is a list of fields in the order of the message, which keeps their raw octets. Edits touch only the fields they
-// name. The zero value is an empty header. A Header is not safe for concurrent use while it is edited.
+// A Header is a list of fields in the order of the message, which keeps their raw octets. Edits
+// touch only the fields they name. The zero value is an empty header. A Header is not safe for
+// concurrent use while it is edited.
 type Header struct {
 	fields []Field
 	end    string // the empty line as it was, "" if there was none
 }
 
-// ParseHeader reads a header block: everything up to and including the empty line. What follows that line is ignored. No input is an
-// error; every octet of the block is kept, so that writing an unedited Header gives the block back.
+// ParseHeader reads a header block: everything up to and including the empty line. What follows
+// that line is ignored. No input is an error; every octet of the block is kept, so that writing
+// an unedited Header gives the block back.
 func ParseHeader(block []byte) *Header {
 	h, _ := readHeader(string(block))
 	return h
@@ -109,7 +115,8 @@ func readHeader(block string) (*Header, int) {
 	return h, len(block) - len(rest)
 }
 
-// fieldLen is the length of the first line and its continuation lines. An empty line stands alone.
+// fieldLen is the length of the first line and its continuation lines. An empty line stands
+// alone.
 func fieldLen(s string) int {
 	n := 0
 	for {
@@ -125,8 +132,9 @@ func fieldLen(s string) int {
 	}
 }
 
-// ReadHeader reads a header block from r, its empty line included, within the header limits of o. It may read past the block. The
-// error is one of reading, or *Warning where a limit is exceeded: a header that was cut must not be taken for the whole.
+// ReadHeader reads a header block from r, its empty line included, within the header limits of
+// o. It may read past the block. The error is one of reading, or *Warning where a limit is
+// exceeded: a header that was cut must not be taken for the whole.
 func ReadHeader(r io.Reader, o Options) (*Header, error) {
 	l := o.limits()
 	var s scanner
@@ -177,8 +185,8 @@ func (h *Header) Fields(name string) iter.Seq2[int, Field] {
 	}
 }
 
-// Lookup returns the first field of the name. Where a field occurs more often than it may, all readers of this package take the
-// first; a policy that wants none of such messages asks Count.
+// Lookup returns the first field of the name. Where a field occurs more often than it may, all
+// readers of this package take the first; a policy that wants none of such messages asks Count.
 func (h *Header) Lookup(name string) (Field, bool) {
 	for _, f := range h.Fields(name) {
 		return f, true
@@ -213,7 +221,8 @@ func (h *Header) Addresses(name string) (Addresses, error) { return ParseAddress
 // Date reads the Date field: see ParseDate.
 func (h *Header) Date() (time.Time, error) { return ParseDate(h.Value("Date")) }
 
-// MessageIDs reads the first field of the name (Message-ID, In-Reply-To, References) as a list: see ParseMessageIDs.
+// MessageIDs reads the first field of the name (Message-ID, In-Reply-To, References) as a list:
+// see ParseMessageIDs.
 func (h *Header) MessageIDs(name string) []string { return ParseMessageIDs(h.Value(name)) }
 
 // ContentType reads the first Content-Type field: see ParseContentType.
@@ -226,7 +235,8 @@ func (h *Header) Bytes() []byte {
 	return b.Bytes()
 }
 
-// WriteTo writes the fields and, if the header had one, the empty line. Fields that were not edited are written as they were read.
+// WriteTo writes the fields and, if the header had one, the empty line. Fields that were not
+// edited are written as they were read.
 func (h *Header) WriteTo(w io.Writer) (int64, error) {
 	var n int64
 	for _, f := range h.fields {

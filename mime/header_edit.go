@@ -16,10 +16,11 @@ type ValueError struct {
 // Error returns "mime: " and the two.
 func (e *ValueError) Error() string { return "mime: " + e.What + ": " + e.Reason }
 
-// NewField makes a field of a name and an unencoded body. The body may be folded by the caller: CRLF followed by white space;
-// longer bodies are folded at white space here (RFC 5322 §2.2.3). Any other control character, and U+2028 and U+2029, are an
-// error, so that a value cannot begin a second field. Octets above 0x7f must be UTF-8 (RFC 6532); see EncodeText for
-// the 7-bit form of text.
+// NewField makes a field of a name and an unencoded body. The body may be folded by the caller:
+// CRLF followed by white space; longer bodies are folded at white space here (RFC 5322 §2.2.3).
+// Any other control character, and U+2028 and U+2029, are an error, so that a value cannot
+// begin a second field. Octets above 0x7f must be UTF-8 (RFC 6532); see EncodeText for the
+// 7-bit form of text.
 func NewField(name, value string) (Field, error) {
 	if err := checkName(name); err != nil {
 		return Field{}, err
@@ -56,8 +57,8 @@ func checkValue(what, v string) error {
 	return nil
 }
 
-// fold writes a field with lines of at most 78 octets where its white space allows that. It never makes a line of white
-// space only, which some readers take for the end of the header.
+// fold writes a field with lines of at most 78 octets where its white space allows that. It
+// never makes a line of white space only, which some readers take for the end of the header.
 func fold(name, value string) string {
 	var b strings.Builder
 	b.Grow(len(name) + len(value) + 8)
@@ -111,7 +112,8 @@ func (h *Header) Append(f Field) {
 	h.fields = append(h.fields, f.terminated())
 }
 
-// Replace puts f in the place of the first field of its name and deletes the others of that name; without any it appends.
+// Replace puts f in the place of the first field of its name and deletes the others of that
+// name; without any it appends.
 func (h *Header) Replace(f Field) {
 	i := slices.IndexFunc(h.fields, func(g Field) bool { return strings.EqualFold(g.Name(), f.Name()) })
 	if i < 0 {

@@ -2,12 +2,13 @@ package mime
 
 import "strings"
 
-// A lexer walks over an unfolded structured field body (RFC 5322 §3.2). Its steps never go back and never call each other, so
-// that any input takes linear time and no stack.
+// A lexer walks over an unfolded structured field body (RFC 5322 §3.2). Its steps never go back
+// and never call each other, so that any input takes linear time and no stack.
 type lexer struct {
 	s string
 	i int
-	// comment is the text of the last comment skipped, which old mail uses for names: "joe@example.org (Joe)".
+	// comment is the text of the last comment skipped, which old mail uses for names:
+	// "joe@example.org (Joe)".
 	comment string
 	bad     bool // something did not end
 }
@@ -30,7 +31,8 @@ func (x *lexer) eat(c byte) bool {
 	return false
 }
 
-// skipCFWS skips white space and comments. Line ends count as white space: a value may come from elsewhere.
+// skipCFWS skips white space and comments. Line ends count as white space: a value may come
+// from elsewhere.
 func (x *lexer) skipCFWS() {
 	for x.i < len(x.s) {
 		switch x.s[x.i] {
@@ -67,8 +69,8 @@ func (x *lexer) skipComment() {
 	x.comment = x.s[min(start, len(x.s)):]
 }
 
-// quoted reads a quoted-string, whose opening quote is next, and returns its content without quoting. One that does not end goes
-// to the end of the value.
+// quoted reads a quoted-string, whose opening quote is next, and returns its content without
+// quoting. One that does not end goes to the end of the value.
 func (x *lexer) quoted() string {
 	x.i++
 	start := x.i
@@ -151,7 +153,8 @@ func quote(s string) string {
 	return b.String()
 }
 
-// isAtext reports whether c may stand in an atom (RFC 5322 §3.2.3; octets above 0x7f by RFC 6532).
+// isAtext reports whether c may stand in an atom (RFC 5322 §3.2.3; octets above 0x7f by RFC
+// 6532).
 func isAtext(c byte) bool {
 	switch {
 	case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c >= 0x80:

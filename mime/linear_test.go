@@ -80,11 +80,14 @@ var hostile = []struct {
 	{"P04 backslashes", func(n int) string { return "(" + repeat("\\", n) }, parseValues},
 	{"P04 quotes", func(n int) string { return repeat("\"\\", n) }, parseValues},
 	{"P04 brackets", func(n int) string { return repeat("<", n) }, parseValues},
+	{"P04 missing commas", func(n int) string { return repeat("a <b@c> ", n) }, parseValues},
+	{"P04 at signs and a bracket", func(n int) string { return repeat("@", n) + "<" }, parseValues},
 	{"P04 groups", func(n int) string { return repeat("g:", n) + repeat(";", n) }, parseValues},
 	{"P04 spaced domain", func(n int) string { return "a@" + repeat("b . ", n) }, parseValues},
 	{"P04 spaced words", func(n int) string { return repeat("a ", n) + "@b" }, parseValues},
 	{"P04 routes", func(n int) string { return repeat("<@a:", n) }, parseValues},
 	{"P04 commas", func(n int) string { return repeat(",", n) }, parseValues},
+	{"header fields decoded", func(n int) string { return repeat("Subject: =?utf-8?q?=C3=BC?= and =?koi8-r?b?wQ==?=\r\n", n) }, decodeFields},
 	{"markup", func(n int) string { return "Content-Type: text/html\r\n\r\n" + repeat("<style><!--</", n) }, readAll},
 	{"entities", func(n int) string { return "Content-Type: text/html\r\n\r\n" + repeat("&amp", n) }, readAll},
 }
@@ -112,6 +115,12 @@ func readAll(t testing.TB, msg string) {
 	require.NoError(t, err)
 }
 
+func decodeFields(_ testing.TB, s string) {
+	for _, f := range ParseHeader([]byte(s)).All() {
+		f.Text()
+	}
+}
+
 func decodeText(_ testing.TB, s string) { DecodeText(s) }
 
 func parseValues(_ testing.TB, s string) {
@@ -121,13 +130,15 @@ func parseValues(_ testing.TB, s string) {
 	ParseMessageIDs(s)
 }
 
-// best is the shortest of some runs: what the machine does beside us only makes runs longer.
+// best is the shortest of some runs: what else the machine does only makes runs longer.
 func best(runs int, f func()) time.Duration {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	least := time.Hour
 	for range runs {
-		start := time.Now()
+		start := cpuTime()
 		f()
-		least = min(least, time.Since(start))
+		least = min(least, cpuTime()-start)
 	}
 	return least
 }
@@ -135,12 +146,12 @@ func best(runs int, f func()) time.Duration {
 // TestDoubling: twice the input takes at most 2.5 times as long, in the mean of three doublings: single steps jump where memory comes in
 // larger pieces. A measurement that fails is repeated, since other programs run too; an algorithm that is not linear fails each time.
 func TestDoubling(t *testing.T) {
-	base := 64 << 10
+	base := 128 << 10
 	switch {
 	case peertest.LongForm():
 		base = 1 << 20
 	case raceEnabled:
-		base = 16 << 10
+		base = 32 << 10
 	}
 	for _, h := range hostile {
 		t.Run(h.name, func(t *testing.T) {
@@ -148,7 +159,9 @@ func TestDoubling(t *testing.T) {
 			for attempt := 1; ; attempt++ {
 				once := best(2+attempt, func() { h.work(t, small) })
 				eight := best(1+attempt, func() { h.work(t, large) })
-				if float64(eight) <= 2.5*2.5*2.5*float64(max(once, 50*time.Microsecond)) {
+				// What is as fast as 500 MB/s is faster still while it fits into the caches.
+				floor := 2 * time.Nanosecond * time.Duration(len(small))
+				if float64(eight) <= 2.5*2.5*2.5*float64(max(once, floor)) {
 					return
 				}
 				if attempt == 6 {
@@ -165,22 +178,26 @@ func TestHostile25MiB(t *testing.T) {
 	for _, h := range hostile {
 		t.Run(h.name, func(t *testing.T) {
 			s := h.build(25 << 20)
-			took := best(2, func() { h.work(t, s) })
+			took := best(4, func() { h.work(t, s) })
 			t.Log(took)
 			require.Less(t, took, 2*time.Second)
 		})
 	}
 }
 
-// allocated returns how many octets f allocates when the pools are warm.
+// allocated returns how many octets f allocates when the pools are warm: the least of some runs, since a pool is empty where the
+// scheduler has moved us to another processor.
 func allocated(f func()) uint64 {
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
-	f()
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	f()
-	runtime.ReadMemStats(&after)
-	return after.TotalAlloc - before.TotalAlloc
+	least := ^uint64(0)
+	for range 4 {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		f()
+		runtime.ReadMemStats(&after)
+		least = min(least, after.TotalAlloc-before.TotalAlloc)
+	}
+	return least
 }
 
 // TestMemory: what a parse needs does not depend on the size of bodies.

@@ -2,8 +2,8 @@ package mime
 
 import "strings"
 
-// An MDN is a message disposition notification (RFC 8098): what a reader's program did with a message. Whether one may be sent at
-// all is for that program to decide (RFC 8098 §2.1).
+// An MDN is a message disposition notification (RFC 8098): what a reader's program did with a
+// message. Whether one may be sent at all is for that program to decide (RFC 8098 §2.1).
 type MDN struct {
 	// Text is the part for people.
 	Text string
@@ -11,8 +11,8 @@ type MDN struct {
 	ReportingUA string
 	// Gateway and OriginalRecipient are left out where they are zero.
 	Gateway, OriginalRecipient Typed
-	// FinalRecipient is whose program it is; required. An empty Type means "rfc822", or "utf-8" where the address has more than
-	// ASCII.
+	// FinalRecipient is whose program it is; required. An empty Type means "rfc822", or "utf-8"
+	// where the address has more than ASCII.
 	FinalRecipient Typed
 	// OriginalMessageID is the id of the message, without angle brackets.
 	OriginalMessageID string

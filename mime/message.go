@@ -10,8 +10,9 @@ import (
 	"time"
 )
 
-// A Message is a message to be written. The zero value of every field leaves something out or lets the builder choose; From alone is
-// required (RFC 5322 §3.6). A Message may be written again if none of its readers was used up. It is not safe for concurrent use.
+// A Message is a message to be written. The zero value of every field leaves something out or
+// lets the builder choose; From alone is required (RFC 5322 §3.6). A Message may be written
+// again if none of its readers was used up. It is not safe for concurrent use.
 type Message struct {
 	From, Sender, ReplyTo, To, Cc Addresses
 	Subject                       string
@@ -21,7 +22,8 @@ type Message struct {
 	MessageID string
 	// InReplyTo and References are ids without angle brackets.
 	InReplyTo, References []string
-	// Fields come after these, in their order: List-Unsubscribe, Auto-Submitted, ... Names that the builder writes are refused.
+	// Fields come after these, in their order: List-Unsubscribe, Auto-Submitted, ... Names that
+	// the builder writes are refused.
 	Fields []Field
 
 	// Text and HTML are alternatives of one another.
@@ -48,8 +50,9 @@ type File struct {
 	Message   Content // an embedded message instead of Body
 }
 
-// WriteTo writes the message with CRLF line ends. All header values are checked before the first octet is written: the error is a
-// *ValueError that names the value, or what a reader or w returned.
+// WriteTo writes the message with CRLF line ends. All header values are checked before the
+// first octet is written: the error is a *ValueError that names the value, or what a reader or
+// w returned.
 func (m *Message) WriteTo(w io.Writer) (int64, error) {
 	b := builder{rand: m.Rand}
 	body, err := b.prepare(m.tree())
@@ -153,8 +156,8 @@ func (m *Message) id() (string, error) {
 	return NewMessageID(domain, m.Rand)
 }
 
-// NewMessageID returns a random message id without angle brackets, in the domain, "" meaning the name of this machine. random
-// nil means crypto/rand.
+// NewMessageID returns a random message id without angle brackets, in the domain, "" meaning
+// the name of this machine. random nil means crypto/rand.
 func NewMessageID(domain string, random io.Reader) (string, error) {
 	if random == nil {
 		random = rand.Reader

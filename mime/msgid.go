@@ -2,12 +2,14 @@ package mime
 
 import "strings"
 
-// MaxMessageIDs is how many message ids of one field are read. Long threads have hundreds of References.
+// MaxMessageIDs is how many message ids of one field are read. Long threads have hundreds of
+// References.
 const MaxMessageIDs = 10_000
 
-// ParseMessageIDs reads the ids of a Message-ID, In-Reply-To or References field (RFC 5322 §3.6.4), without their angle brackets,
-// comments, white space and needless quoting, so that equal ids are equal strings (RFC 5256 §3, "normalized"). Text between the
-// ids, which old In-Reply-To fields hold, is skipped. A field with a single bare word has that word as its id.
+// ParseMessageIDs reads the ids of a Message-ID, In-Reply-To or References field (RFC 5322
+// §3.6.4), without their angle brackets, comments, white space and needless quoting, so that
+// equal ids are equal strings (RFC 5256 §3, "normalized"). Text between the ids, which old
+// In-Reply-To fields hold, is skipped. A field with a single bare word has that word as its id.
 func ParseMessageIDs(v string) []string {
 	var ids []string
 	x := lexer{s: v}
@@ -33,7 +35,8 @@ func ParseMessageIDs(v string) []string {
 	return ids
 }
 
-// messageID reads up to the closing bracket. An opening bracket begins anew: the one before was never closed.
+// messageID reads up to the closing bracket. An opening bracket begins anew: the one before was
+// never closed.
 func (x *lexer) messageID() string {
 	start, simple := x.i, true
 	var b strings.Builder
@@ -69,8 +72,8 @@ func (x *lexer) messageID() string {
 	return ""
 }
 
-// FormatMessageIDs writes ids for a References or In-Reply-To field. An id with control characters, white space or brackets is a
-// *ValueError.
+// FormatMessageIDs writes ids for a References or In-Reply-To field. An id with control
+// characters, white space or brackets is a *ValueError.
 func FormatMessageIDs(ids ...string) (string, error) {
 	out := make([]string, len(ids))
 	for i, id := range ids {

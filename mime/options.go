@@ -5,8 +5,9 @@ import (
 	"io"
 )
 
-// Content is a message at rest: bytes that can be read at any offset, and how many there are. goniec.Content has the
-// same method set, and so have *bytes.Reader, *strings.Reader and *io.SectionReader.
+// Content is a message at rest: bytes that can be read at any offset, and how many there are.
+// goniec.Content has the same method set, and so have *bytes.Reader, *strings.Reader and
+// *io.SectionReader.
 type Content interface {
 	io.ReaderAt
 	Size() int64
@@ -23,22 +24,26 @@ const (
 	DefaultMaxWarnings         = 100
 )
 
-// Options limits what a parser keeps of a message. The zero value is what a server wants. In every number zero means
-// the default and a negative value no limit. A limit never loses bytes and never makes an error (except with Strict): what
-// lies beyond it is left uninterpreted, and a Warning says so.
+// Options limits what a parser keeps of a message. The zero value is what a server wants. In
+// every number zero means the default and a negative value no limit. A limit never loses bytes
+// and never makes an error (except with Strict): what lies beyond it is left uninterpreted, and
+// a Warning says so.
 type Options struct {
-	// MaxDepth is the deepest nesting of multiparts and embedded messages that is opened; what lies deeper is a leaf.
-	// Zero means 100.
+	// MaxDepth is the deepest nesting of multiparts and embedded messages that is opened; what
+	// lies deeper is a leaf. Zero means 100.
 	MaxDepth int
-	// MaxParts is the number of parts, the message itself included. The last one takes all that follows. Zero means 10,000.
+	// MaxParts is the number of parts, the message itself included. The last one takes all that
+	// follows. Zero means 10,000.
 	MaxParts int
 	// MaxHeaderBytes is how much of one header block is looked at. Zero means 10 MiB.
 	MaxHeaderBytes int64
-	// MaxTotalHeaderBytes is how much of all header blocks together is looked at. Zero means 50 MiB.
+	// MaxTotalHeaderBytes is how much of all header blocks together is looked at. Zero means 50
+	// MiB.
 	MaxTotalHeaderBytes int64
 	// MaxHeaderFields is how many fields of one header block are looked at. Zero means 100,000.
 	MaxHeaderFields int
-	// MaxParams is how many parameters of one Content-Type or Content-Disposition field are kept. Zero means 100.
+	// MaxParams is how many parameters of one Content-Type or Content-Disposition field are
+	// kept. Zero means 100.
 	MaxParams int
 	// MaxWarnings is how many warnings are kept. Zero means 100.
 	MaxWarnings int

@@ -7,12 +7,13 @@ import (
 	"unicode/utf8"
 )
 
-// A Param is one parameter of a Content-Type or Content-Disposition field, as it is written there: Name in lower case, and
-// perhaps one of several of an encoded parameter ("filename*0*"); Value without its quoting.
+// A Param is one parameter of a Content-Type or Content-Disposition field, as it is written
+// there: Name in lower case, and perhaps one of several of an encoded parameter
+// ("filename*0*"); Value without its quoting.
 type Param struct{ Name, Value string }
 
-// Params are the parameters of one field in the order of the message, as IMAP's BODYSTRUCTURE shows them. Get puts encoded and
-// continued ones together.
+// Params are the parameters of one field in the order of the message, as IMAP's BODYSTRUCTURE
+// shows them. Get puts encoded and continued ones together.
 type Params []Param
 
 // ContentType is the value of a Content-Type field. Type and Subtype are in lower case.
@@ -40,23 +41,26 @@ var (
 	errMalformedParam = errors.New("mime: malformed parameter")
 )
 
-// ParseContentType reads the unfolded body of a Content-Type field (RFC 2045 §5.1). A missing or malformed type is text/plain, as
-// RFC 2045 §5.2 says, with an error beside it where v is not empty. At most 100 parameters are kept.
+// ParseContentType reads the unfolded body of a Content-Type field (RFC 2045 §5.1). A missing
+// or malformed type is text/plain, as RFC 2045 §5.2 says, with an error beside it where v is
+// not empty. At most 100 parameters are kept.
 func ParseContentType(v string) (ContentType, error) {
 	p := paramParser{lexer: lexer{s: v}, max: DefaultMaxParams}
 	ct := p.contentType()
 	return ct, p.err
 }
 
-// ParseDisposition reads the unfolded body of a Content-Disposition field (RFC 2183). The disposition is in lower case.
+// ParseDisposition reads the unfolded body of a Content-Disposition field (RFC 2183). The
+// disposition is in lower case.
 func ParseDisposition(v string) (disposition string, params Params, err error) {
 	p := paramParser{lexer: lexer{s: v}, max: DefaultMaxParams}
 	disposition = p.disposition()
 	return disposition, p.params(), p.err
 }
 
-// paramParser reads the field bodies that end in parameters, more tolerantly than the grammar: values with spaces or special
-// characters but without quotes, missing semicolons, empty parameters.
+// paramParser reads the field bodies that end in parameters, more tolerantly than the grammar:
+// values with spaces or special characters but without quotes, missing semicolons, empty
+// parameters.
 type paramParser struct {
 	lexer
 	max  int
@@ -162,14 +166,15 @@ func (p *paramParser) value() string {
 	if p.done() || p.peek() == ';' || p.startsParam() {
 		return v
 	}
-	// Not a token: a name with spaces, such as "name=my file (1).txt". The search goes on from here, not from start, so that
-	// nothing is looked at twice.
+	// Not a token: a name with spaces, such as "name=my file (1).txt". The search goes on from
+	// here, not from start, so that nothing is looked at twice.
 	p.err = errMalformedParam
 	p.skipTo(';')
 	return strings.TrimRight(p.s[start:p.i], " \t")
 }
 
-// startsParam reports whether "name=" follows, which tells a missing semicolon from a value with spaces.
+// startsParam reports whether "name=" follows, which tells a missing semicolon from a value
+// with spaces.
 func (p *paramParser) startsParam() bool {
 	i := p.i
 	for i < len(p.s) && i-p.i < maxParamName && isAtext(p.s[i]) && p.s[i] != '=' {
@@ -188,12 +193,14 @@ func (p *paramParser) skipTo(c byte) {
 	}
 }
 
-// maxContinuations is how many pieces of one continued parameter are put together (RFC 2231 §3).
+// maxContinuations is how many pieces of one continued parameter are put together (RFC 2231
+// §3).
 const maxContinuations = 100
 
-// Get returns the value of a parameter in UTF-8, "" if it is missing. A value encoded by RFC 2231 is decoded and its pieces are
-// put together in the order of their numbers, up to the first gap; it goes before a plain one of the same name. The first of
-// duplicates counts. The result may hold control characters; see Display.
+// Get returns the value of a parameter in UTF-8, "" if it is missing. A value encoded by RFC
+// 2231 is decoded and its pieces are put together in the order of their numbers, up to the
+// first gap; it goes before a plain one of the same name. The first of duplicates counts. The
+// result may hold control characters; see Display.
 func (ps Params) Get(name string) string {
 	var pieces [maxContinuations]int // index + 1
 	plain, whole := -1, -1
@@ -232,7 +239,8 @@ const (
 	sectionOther
 )
 
-// section reads what follows the name of a parameter. Numbers beyond the limit, with leading zeros or signs are none (M03).
+// section reads what follows the name of a parameter. Numbers beyond the limit, with leading
+// zeros or signs are none (M03).
 func section(s string) (n int, kind sectionKind) {
 	switch {
 	case s == "":
@@ -255,7 +263,8 @@ func section(s string) (n int, kind sectionKind) {
 	return n, sectionPiece
 }
 
-// join puts continued pieces together. Only those whose name ends in an asterisk are percent-encoded; the first tells the charset.
+// join puts continued pieces together. Only those whose name ends in an asterisk are
+// percent-encoded; the first tells the charset.
 func (ps Params) join(pieces []int) string {
 	var charset string
 	var out []byte
@@ -303,10 +312,11 @@ func percentDecode(dst []byte, v string) []byte {
 	return dst
 }
 
-// Filename returns the name of a file as the sender wrote it, and a clean one that is safe to create: the base name, without
-// control characters, path separators, leading dots and reserved characters, at most 200 octets; "" if nothing is left. The
-// disposition's filename goes before the type's name; encoded words inside, which RFC 2047 §5 forbids, are decoded because
-// much mail has them.
+// Filename returns the name of a file as the sender wrote it, and a clean one that is safe to
+// create: the base name, without control characters, path separators, leading dots and reserved
+// characters, at most 200 octets; "" if nothing is left. The disposition's filename goes before
+// the type's name; encoded words inside, which RFC 2047 §5 forbids, are decoded because much
+// mail has them.
 func Filename(disposition, contentType Params) (clean, raw string) {
 	raw = disposition.Get("filename")
 	if raw == "" {
@@ -339,10 +349,23 @@ func CleanFilename(name string) string {
 	if name == "/" {
 		return ""
 	}
-	for len(name) > maxFilename {
+	if isDevice(name) {
+		name = "_" + name
+	}
+	if len(name) > maxFilename {
 		name = shorten(name)
 	}
 	return name
+}
+
+// isDevice reports whether Windows takes the name for a device, whatever its extension.
+func isDevice(name string) bool {
+	base, _, _ := strings.Cut(strings.ToUpper(name), ".")
+	switch base = strings.TrimRight(base, " "); base {
+	case "CON", "PRN", "AUX", "NUL":
+		return true
+	}
+	return len(base) == 4 && (base[:3] == "COM" || base[:3] == "LPT") && base[3] >= '1' && base[3] <= '9'
 }
 
 // shorten cuts a name to maxFilename octets and keeps a short extension.

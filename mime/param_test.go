@@ -124,7 +124,7 @@ func TestM03_Filenames(t *testing.T) {
 	for in, want := range map[string]string{
 		"a.txt": "a.txt", "../../x": "x", `..\..\x`: "x", `C:\dir\f.exe`: "f.exe", "a\x00.exe": "a.exe", "/etc/passwd": "passwd",
 		"..": "", ".": "", "/": "", "": "", ".hidden": "hidden", "a/": "a", "con|x?": "con_x_", "txt.\u202eexe": "txt.exe", "  sp  ": "sp",
-		"a\r\nb": "ab", "Grüße.pdf": "Grüße.pdf", "\xff\xfe": "", "x.": "x", " .. ": "",
+		"a\r\nb": "ab", "Grüße.pdf": "Grüße.pdf", "\xff\xfe": "", "x.": "x", " .. ": "", "NUL": "_NUL", "com1.txt": "_com1.txt", "com10": "com10", "console": "console",
 	} {
 		require.Equal(t, want, CleanFilename(in), "%q", in)
 	}

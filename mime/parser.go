@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// event is what the parser tells its caller: Parse, which keeps the structure, and Reader, which hands out the bytes. The data of all
-// events together is the message, octet for octet.
+// event is what the parser tells its caller: Parse, which keeps the structure, and Reader,
+// which hands out the bytes. The data of all events together is the message, octet for octet.
 type event uint8
 
 const (
@@ -29,8 +29,8 @@ const (
 	stDone
 )
 
-// A frame is an open part: one on the way from the message to what is being read. The stack of frames is what other parsers
-// use recursion for; its height is limited.
+// A frame is an open part: one on the way from the message to what is being read. The stack of
+// frames is what other parsers use recursion for; its height is limited.
 type frame struct {
 	part   int   // index in the structure
 	kind   Kind  // of that part
@@ -95,6 +95,10 @@ func (p *parser) warn(k WarningKind, offset int64, part int) {
 	if p.limits.strict && p.err == nil {
 		p.err = &w
 	}
+	switch k {
+	case WarnDepth, WarnParts, WarnHeaderBytes:
+		p.out.Truncated = true
+	}
 	if len(p.out.Warnings) < p.limits.warnings {
 		p.out.Warnings = append(p.out.Warnings, w)
 	}
@@ -126,8 +130,9 @@ func (p *parser) next() (event, []byte) {
 	return evEnd, nil
 }
 
-// headerStep reads one field or ends the header. Like Postfix, sendmail and Python, it takes a line that is no field for the
-// first of the body; unless a field follows that belongs into a header, for then the line is a badly wrapped one.
+// headerStep reads one field or ends the header. Like Postfix, sendmail and Python, it takes a
+// line that is no field for the first of the body; unless a field follows that belongs into a
+// header, for then the line is a badly wrapped one.
 func (p *parser) headerStep() (event, []byte, bool) {
 	h := &p.header
 	raw, ev, unfinished := p.scan.field(h.inside)
@@ -203,8 +208,8 @@ func (p *parser) kindOf(part *Part, n int) Kind {
 		}
 		kind = Multipart
 	case part.Type.Type == "message" && (part.Type.Subtype == "rfc822" || part.Type.Subtype == "global"):
-		// RFC 2046 §5.2.1 forbids encodings here; RFC 6532 §3.7 allows them for message/global. Offsets into an encoded message
-		// would mean nothing, so it is a leaf.
+		// RFC 2046 §5.2.1 forbids encodings here; RFC 6532 §3.7 allows them for message/global.
+		// Offsets into an encoded message would mean nothing, so it is a leaf.
 		kind = Embedded
 	}
 	if kind == Leaf {

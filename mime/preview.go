@@ -15,9 +15,10 @@ const PreviewLength = 200
 // maxPreviewInput is how much text is looked at for a preview.
 const maxPreviewInput = 64 << 10
 
-// Preview returns the beginning of what a person would read (RFC 8970): of the first text that is no attachment, plain before HTML, at
-// most n characters (0 means 200), in one line, without control characters, markup, quoted lines and what HTML does not show. It is
-// "" if there is no such text. The error is one of reading.
+// Preview returns the beginning of what a person would read (RFC 8970): of the first text that
+// is no attachment, plain before HTML, at most n characters (0 means 200), in one line, without
+// control characters, markup, quoted lines and what HTML does not show. It is "" if there is no
+// such text. The error is one of reading.
 func (s *Structure) Preview(c Content, n int) (string, error) {
 	if n <= 0 {
 		n = PreviewLength
@@ -35,8 +36,9 @@ func (s *Structure) Preview(c Content, n int) (string, error) {
 	return "", nil
 }
 
-// textParts finds the first plain and the first HTML text, -1 for none. Those of embedded messages come last: they are only taken
-// if the message has none of its own, and then before anything that follows them.
+// textParts finds the first plain and the first HTML text, -1 for none. Those of embedded
+// messages come last: they are only taken if the message has none of its own, and then before
+// anything that follows them.
 func (s *Structure) textParts() (plain, markup int) {
 	plain, markup = -1, -1
 	for i := range s.Parts {
@@ -81,7 +83,8 @@ func (s *Structure) previewOf(c Content, i, n int) (string, error) {
 	return w.b.String(), nil
 }
 
-// previewWriter takes text and keeps its first characters, each run of white space as one space.
+// previewWriter takes text and keeps its first characters, each run of white space as one
+// space.
 type previewWriter struct {
 	b     strings.Builder
 	left  int
@@ -114,7 +117,8 @@ func (w *previewWriter) add(s string) {
 	}
 }
 
-// stripMarkup returns the text between tags, without comments and elements that show nothing. It goes forward only.
+// stripMarkup returns the text between tags, without comments and elements that show nothing.
+// It goes forward only.
 func stripMarkup(s string) string {
 	var b strings.Builder
 	ends := map[string]bool{} // closing tags that are known not to come: they are not searched again

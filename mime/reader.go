@@ -2,9 +2,9 @@ package mime
 
 import "io"
 
-// A Reader reads a message that passes by once: part after part, and within a part its body. It finds the same parts as Parse, with the
-// same tokenizer, and holds one window of 64 KiB, the header of the current part and the Structure so far. It is not safe for
-// concurrent use.
+// A Reader reads a message that passes by once: part after part, and within a part its body. It
+// finds the same parts as Parse, with the same tokenizer, and holds one window of 64 KiB, the
+// header of the current part and the Structure so far. It is not safe for concurrent use.
 //
 //	r := mime.NewReader(src, mime.Options{})
 //	defer r.Close()
@@ -32,9 +32,10 @@ func NewReader(r io.Reader, o Options) *Reader {
 	return x
 }
 
-// Next goes to the next part, passing over what was not read of the last one, and returns what its header says; multiparts and
-// embedded messages come before their children. BodyEnd and Lines are not known yet. The Part is valid until the next call. At the end
-// of the message the error is io.EOF; else it is one of reading, or *Warning with Options.Strict.
+// Next goes to the next part, passing over what was not read of the last one, and returns what
+// its header says; multiparts and embedded messages come before their children. BodyEnd and
+// Lines are not known yet. The Part is valid until the next call. At the end of the message the
+// error is io.EOF; else it is one of reading, or *Warning with Options.Strict.
 func (r *Reader) Next() (*Part, error) {
 	r.block, r.data, r.inBody = r.block[:0], nil, false
 	for r.p != nil {
@@ -74,10 +75,12 @@ func (r *Reader) giveBack() {
 // Index returns the index of the current part in Structure.Parts.
 func (r *Reader) Index() int { return r.part }
 
-// Header returns the header of the current part. Fields beyond Options.MaxHeaderBytes are missing, and a warning says so.
+// Header returns the header of the current part. Fields beyond Options.MaxHeaderBytes are
+// missing, and a warning says so.
 func (r *Reader) Header() *Header { return ParseHeader(r.block) }
 
-// Read reads the body of the current part as it stands in the message. A part that is no Leaf has none: its children follow.
+// Read reads the body of the current part as it stands in the message. A part that is no Leaf
+// has none: its children follow.
 func (r *Reader) Read(p []byte) (int, error) {
 	if err := r.fill(); err != nil {
 		return 0, err
@@ -129,7 +132,8 @@ func (r *Reader) fill() error {
 	return nil
 }
 
-// Decoded returns the body of the current part without its transfer encoding; it ends with the part.
+// Decoded returns the body of the current part without its transfer encoding; it ends with the
+// part.
 func (r *Reader) Decoded() *Decoder { return NewDecoder(r, r.out.Parts[r.part].Encoding) }
 
 // Text returns the body of the current part in UTF-8: see Structure.Text.

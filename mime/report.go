@@ -9,17 +9,20 @@ import (
 	"unicode/utf8"
 )
 
-// A Report is a multipart/report (RFC 6522): text for people, fields for programs, and perhaps what it is about. DSN, MDN and
-// Feedback give the fields their types; Report is what they have in common.
+// A Report is a multipart/report (RFC 6522): text for people, fields for programs, and perhaps
+// what it is about. DSN, MDN and Feedback give the fields their types; Report is what they have
+// in common.
 type Report struct {
-	// Type is the report-type: "delivery-status", "disposition-notification" or "feedback-report"; others are read too.
+	// Type is the report-type: "delivery-status", "disposition-notification" or
+	// "feedback-report"; others are read too.
 	Type string
 	// Text is the part for people, in UTF-8, at most 64 KiB of it when read.
 	Text string
-	// Groups are the fields of the second part. Groups are separated by empty lines: a DSN has one for the message and one for
-	// each recipient, the others have one.
+	// Groups are the fields of the second part. Groups are separated by empty lines: a DSN has
+	// one for the message and one for each recipient, the others have one.
 	Groups []*Header
-	// Original is the message that the report is about, or its header; nil if it was not sent back.
+	// Original is the message that the report is about, or its header; nil if it was not sent
+	// back.
 	Original Content
 	// HeadersOnly says that Original is a header (text/rfc822-headers).
 	HeadersOnly bool
@@ -34,13 +37,15 @@ const (
 	maxReportFields = 10 << 20
 	// MaxReportGroups is how many groups of fields, and so recipients, of a report are read.
 	MaxReportGroups = 10_000
-	// maxOriginalHeader is how much of the header of the original is sent back, and how much of an encoded original is read.
+	// maxOriginalHeader is how much of the header of the original is sent back, and how much of
+	// an encoded original is read.
 	maxOriginalHeader = 1 << 20
 	// maxDiagnostic is how much of what a remote server said goes into a report.
 	maxDiagnostic = 800
 )
 
-// reportSubtypes returns the types of the second part, by report-type. RFC 6533 has its own for internationalised reports.
+// reportSubtypes returns the types of the second part, by report-type. RFC 6533 has its own for
+// internationalised reports.
 func reportSubtypes(report string) (ascii, utf8 string, ok bool) {
 	switch report {
 	case "delivery-status":
@@ -53,8 +58,9 @@ func reportSubtypes(report string) (ascii, utf8 string, ok bool) {
 	return "", "", false
 }
 
-// ReadReport reads the report that the message is, or that is the first one inside it (mailing lists wrap them). Parts that are missing are
-// left empty; without a part of fields the error is ErrNotReport.
+// ReadReport reads the report that the message is, or that is the first one inside it (mailing
+// lists wrap them). Parts that are missing are left empty; without a part of fields the error
+// is ErrNotReport.
 func (s *Structure) ReadReport(c Content) (*Report, error) {
 	for i := range s.Parts {
 		p := &s.Parts[i]
@@ -103,7 +109,8 @@ func isOriginal(p *Part) bool {
 	return false
 }
 
-// original returns the body of the third part. One with a transfer encoding, which small programs write, is decoded into memory.
+// original returns the body of the third part. One with a transfer encoding, which small
+// programs write, is decoded into memory.
 func (s *Structure) original(c Content, i int) (Content, error) {
 	if s.Parts[i].Kind != Leaf || isIdentity(s.Parts[i].Encoding) {
 		return s.Body(c, i), nil
@@ -126,7 +133,8 @@ func reportType(p *Part) string {
 	return sub
 }
 
-// reportText reads the text for people: the part itself or the first text inside a multipart/alternative.
+// reportText reads the text for people: the part itself or the first text inside a
+// multipart/alternative.
 func (s *Structure) reportText(c Content, i int) (string, error) {
 	for end := s.Parts[i].BodyEnd; i < len(s.Parts) && s.Parts[i].HeaderStart < end; i++ {
 		if s.Parts[i].Type.Type == "text" && s.Parts[i].Kind == Leaf {
@@ -157,7 +165,8 @@ func readGroups(d *Decoder) ([]*Header, error) {
 	return groups, nil
 }
 
-// Entity makes the body of a message of the report: Message.Body. The fields must have come from NewField or from a message.
+// Entity makes the body of a message of the report: Message.Body. The fields must have come
+// from NewField or from a message.
 func (r *Report) Entity() (*Entity, error) {
 	sub, globalSub, ok := reportSubtypes(r.Type)
 	if !ok {
@@ -193,7 +202,8 @@ func (r *Report) Entity() (*Entity, error) {
 	return root, nil
 }
 
-// original makes the third part. A header with more than ASCII needs the types of RFC 6533 (message/global).
+// original makes the third part. A header with more than ASCII needs the types of RFC 6533
+// (message/global).
 func (r *Report) original() (*Entity, error) {
 	block, err := headerBlock(r.Original)
 	if err != nil {
@@ -224,8 +234,8 @@ func headerBlock(c Content) (string, error) {
 	return string(h.Bytes()), nil
 }
 
-// Typed is a value with its type in front: "dns; mx.example.org", "rfc822; joe@example.org", "smtp; 550 no such user". The zero value writes
-// nothing.
+// Typed is a value with its type in front: "dns; mx.example.org", "rfc822; joe@example.org",
+// "smtp; 550 no such user". The zero value writes nothing.
 type Typed struct{ Type, Value string }
 
 // String returns the value as it is written in a field.
@@ -273,7 +283,8 @@ func (w *groupWriter) typed(name string, t Typed) {
 	w.add(name, t.String())
 }
 
-// diagnostic makes one safe line of what a remote server said: without control characters, cut to 800 octets (L02).
+// diagnostic makes one safe line of what a remote server said: without control characters, cut
+// to 800 octets (L02).
 func diagnostic(s string) string {
 	s = strings.Join(strings.Fields(Display(s)), " ")
 	if len(s) > maxDiagnostic {

@@ -8,9 +8,11 @@ import (
 
 const (
 	windowSize = 64 << 10
-	// maxBoundary is the longest boundary that is honoured. RFC 2046 §5.1.1 allows 70 octets; longer ones are seen.
+	// maxBoundary is the longest boundary that is honoured. RFC 2046 §5.1.1 allows 70 octets;
+	// longer ones are seen.
 	maxBoundary = 1000
-	// maxDelimiterLine bounds the look-ahead for a delimiter line: "--", boundary, "--" and transport padding.
+	// maxDelimiterLine bounds the look-ahead for a delimiter line: "--", boundary, "--" and
+	// transport padding.
 	maxDelimiterLine = 4096
 	// maxEmptyReads in a row mean that the reader is broken.
 	maxEmptyReads = 100
@@ -19,9 +21,10 @@ const (
 // Windows are as large as an L2 cache likes, and borrowed, so that a parse allocates none.
 var windows = sync.Pool{New: func() any { return new([windowSize]byte) }}
 
-// A scanner is the one tokenizer of this package. It cuts a sequential reader into header fields and stretches of body,
-// and finds delimiter lines. It knows no meaning: what a field says and which delimiters are active is its caller's
-// business. Lines end with CRLF or LF; a CR alone is an ordinary octet.
+// A scanner is the one tokenizer of this package. It cuts a sequential reader into header
+// fields and stretches of body, and finds delimiter lines. It knows no meaning: what a field
+// says and which delimiters are active is its caller's business. Lines end with CRLF or LF; a
+// CR alone is an ordinary octet.
 type scanner struct {
 	r      io.Reader
 	window *[windowSize]byte
@@ -42,7 +45,8 @@ type delimiter struct {
 	frame    int // index of the multipart on its caller's stack
 }
 
-// A hit is a delimiter line: which of the open multiparts it belongs to (-1: none, the input ended).
+// A hit is a delimiter line: which of the open multiparts it belongs to (-1: none, the input
+// ended).
 type hit struct {
 	level int
 	close bool
@@ -128,8 +132,8 @@ const (
 	headerEOF                          // the end of input instead of it
 )
 
-// field returns the next header field with its continuation lines and line ends. inside says that the last call returned an
-// unfinished piece; unfinished says the same of this one.
+// field returns the next header field with its continuation lines and line ends. inside says
+// that the last call returned an unfinished piece; unfinished says the same of this one.
 func (s *scanner) field(inside bool) (raw []byte, ev headerEvent, unfinished bool) {
 	ev = headerField
 	if inside {
@@ -153,7 +157,8 @@ func (s *scanner) field(inside bool) (raw []byte, ev headerEvent, unfinished boo
 	return s.continued(0, ev)
 }
 
-// continued extends a field of n octets by the continuation lines that follow (RFC 5322 §2.2.3).
+// continued extends a field of n octets by the continuation lines that follow (RFC 5322
+// §2.2.3).
 func (s *scanner) continued(n int, ev headerEvent) ([]byte, headerEvent, bool) {
 	midLine := n == 0 && s.last != '\n'
 	for {
@@ -174,8 +179,9 @@ func (s *scanner) continued(n int, ev headerEvent) ([]byte, headerEvent, bool) {
 	}
 }
 
-// lineEnd returns the length, counted from s.lo, of the line that starts at s.lo+from, LF included, reading more as needed. full is
-// false when the window or the input ends before the LF.
+// lineEnd returns the length, counted from s.lo, of the line that starts at s.lo+from, LF
+// included, reading more as needed. full is false when the window or the input ends before the
+// LF.
 func (s *scanner) lineEnd(from int) (n int, full bool) {
 	n = from
 	for {
@@ -196,15 +202,16 @@ func (s *scanner) unread(n int) {
 	s.last = '\n'
 }
 
-// peekLine returns, without consuming anything, the line that begins n octets ahead, as much of it as fits into the window. What was
-// returned before is invalid.
+// peekLine returns, without consuming anything, the line that begins n octets ahead, as much of
+// it as fits into the window. What was returned before is invalid.
 func (s *scanner) peekLine(n int) []byte {
 	end, _ := s.lineEnd(n)
 	return s.window[s.lo+n : s.lo+end]
 }
 
-// body returns the next stretch of body. done says that the body ended after it: at a delimiter line, which is the hit and
-// starts (with the line end that belongs to it, RFC 2046 §5.1.1) right at s.pos(), or at the end of input.
+// body returns the next stretch of body. done says that the body ended after it: at a delimiter
+// line, which is the hit and starts (with the line end that belongs to it, RFC 2046 §5.1.1)
+// right at s.pos(), or at the end of input.
 func (s *scanner) body() (data []byte, h hit, done bool) {
 	for {
 		data, h, done = s.stretch()
@@ -244,7 +251,8 @@ func (s *scanner) stretch() (data []byte, h hit, done bool) {
 	}
 }
 
-// tail ends a window without delimiter: all but a possible beginning of a line end and "--" is body.
+// tail ends a window without delimiter: all but a possible beginning of a line end and "--" is
+// body.
 func (s *scanner) tail(w []byte) ([]byte, hit, bool) {
 	if s.eof {
 		return s.takeBody(len(w)), hit{level: -1}, true
@@ -259,7 +267,8 @@ func (s *scanner) takeBody(n int) []byte {
 	return s.take(n)
 }
 
-// candidate cuts the line at the front of w, which is not sure while more octets may decide what it is.
+// candidate cuts the line at the front of w, which is not sure while more octets may decide
+// what it is.
 func candidate(w []byte, eof bool) (line []byte, sure bool) {
 	if len(w) > maxDelimiterLine {
 		w, eof = w[:maxDelimiterLine], true
@@ -270,7 +279,8 @@ func candidate(w []byte, eof bool) (line []byte, sure bool) {
 	return w, eof
 }
 
-// textEnd is where the body ends before the line that starts at start: its line end is part of the delimiter.
+// textEnd is where the body ends before the line that starts at start: its line end is part of
+// the delimiter.
 func textEnd(w []byte, start int) int {
 	switch {
 	case start >= 2 && w[start-1] == '\n' && w[start-2] == '\r':
@@ -281,8 +291,9 @@ func textEnd(w []byte, start int) int {
 	return start
 }
 
-// match compares a line with the open boundaries, the innermost first. The whole line counts but for white space at its end
-// (RFC 2046 §5.1.1, transport-padding), so that a boundary may be the beginning of another.
+// match compares a line with the open boundaries, the innermost first. The whole line counts
+// but for white space at its end (RFC 2046 §5.1.1, transport-padding), so that a boundary may
+// be the beginning of another.
 func (s *scanner) match(line []byte) hit {
 	n := len(line)
 	for n > 0 && (isWSP(line[n-1]) || line[n-1] == '\n' || line[n-1] == '\r') {

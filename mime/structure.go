@@ -13,8 +13,9 @@ type Kind uint8
 
 // The kinds of part.
 const (
-	// Leaf is a part whose body is content, or is not opened: a multipart without a usable boundary, an encoded message, whatever lies
-	// beyond a limit. Its Type is what the header says all the same.
+	// Leaf is a part whose body is content, or is not opened: a multipart without a usable
+	// boundary, an encoded message, whatever lies beyond a limit. Its Type is what the header
+	// says all the same.
 	Leaf Kind = iota
 	// Multipart is a part whose body is parts, possibly none.
 	Multipart
@@ -22,9 +23,9 @@ const (
 	Embedded
 )
 
-// A Part is one node of a message: where it is and what its header says. Offsets are octets from the start of the
-// message. The header with its empty line is [HeaderStart, BodyStart), the body [BodyStart, BodyEnd); the line end before a delimiter line
-// belongs to neither.
+// A Part is one node of a message: where it is and what its header says. Offsets are octets
+// from the start of the message. The header with its empty line is [HeaderStart, BodyStart),
+// the body [BodyStart, BodyEnd); the line end before a delimiter line belongs to neither.
 type Part struct {
 	Parent int // index in Structure.Parts; -1 for the message itself
 	next   int // the next sibling, 0 = none
@@ -36,12 +37,14 @@ type Part struct {
 
 	Type     ContentType // text/plain where the header says nothing (message/rfc822 in a multipart/digest)
 	Encoding string      // Content-Transfer-Encoding in lower case, "" if there is none
-	// ID, Description, Location and MD5 are the bodies of Content-ID and its kind, unfolded, not decoded.
+	// ID, Description, Location and MD5 are the bodies of Content-ID and its kind, unfolded,
+	// not decoded.
 	ID, Description, Location, MD5 string
 	Language                       []string
 	Disposition                    string // in lower case, "" if there is none
 	DispositionParams              Params
-	// Envelope is there for messages only: the message itself and the children of Embedded parts.
+	// Envelope is there for messages only: the message itself and the children of Embedded
+	// parts.
 	Envelope *Envelope
 }
 
@@ -53,24 +56,32 @@ func (p *Part) Filename() (clean, raw string) {
 	return Filename(p.DispositionParams, p.Type.Params)
 }
 
-// A Structure is the tree of a message, laid flat: Parts[0] is the message itself, and every part stands before its children and
-// its later siblings. It holds no reference to the message and can be kept: see MarshalBinary. It is safe for concurrent use as
-// long as nobody changes it.
+// A Structure is the tree of a message, laid flat: Parts[0] is the message itself, and every
+// part stands before its children and its later siblings. It holds no reference to the message
+// and can be kept: see MarshalBinary. It is safe for concurrent use as long as nobody changes
+// it.
 type Structure struct {
 	Parts    []Part
 	Warnings []Warning
 	Size     int64 // octets of the message
 	Lines    int64 // lines of the message
+	// Truncated says that MaxDepth, MaxParts or a header limit was reached: there may be more
+	// in the message than Parts tell.
+	Truncated bool
 }
 
-// maxPooledParts bounds what a parser keeps for the next message.
-const maxPooledParts = 64
+// What a parser keeps for the next message is bounded.
+const (
+	maxPooledParts = 64
+	maxPooledText  = 1 << 20
+)
 
 var parsers = sync.Pool{New: func() any { return new(parser) }}
 
-// Parse reads the structure of a message in one pass and in memory that does not depend on its size. It never fails because a
-// message is ugly: what it had to guess is in Warnings. The error is one of reading (io.ErrUnexpectedEOF if c is shorter
-// than it says) or, with Options.Strict, the first *Warning.
+// Parse reads the structure of a message in one pass and in memory that does not depend on its
+// size. It never fails because a message is ugly: what it had to guess is in Warnings. The
+// error is one of reading (io.ErrUnexpectedEOF if c is shorter than it says) or, with
+// Options.Strict, the first *Warning.
 func Parse(c Content, o Options) (*Structure, error) {
 	s, err := ParseStream(io.NewSectionReader(c, 0, c.Size()), o)
 	if err == nil && s.Size != c.Size() {
@@ -116,7 +127,7 @@ func (p *parser) stop() {
 		p.parts = nil
 	}
 	clear(p.scan.delims[:cap(p.scan.delims)])
-	if cap(p.header.text) > windowSize {
+	if cap(p.header.text) > maxPooledText {
 		p.header.text = nil
 	}
 }
@@ -135,9 +146,10 @@ func (s *Structure) Children(i int) iter.Seq[int] {
 	}
 }
 
-// Find returns the index of the part that IMAP numbers path (RFC 9051 §6.4.5.1), for example 1, 2 for "1.2". No path is
-// the message itself. Part 1 of a message that is no multipart is its body, whose index is that of the message; a number below an embedded
-// message goes into it. ok is false if there is no such part.
+// Find returns the index of the part that IMAP numbers path (RFC 9051 §6.4.5.1), for example 1,
+// 2 for "1.2". No path is the message itself. Part 1 of a message that is no multipart is its
+// body, whose index is that of the message; a number below an embedded message goes into it. ok
+// is false if there is no such part.
 func (s *Structure) Find(path ...int) (index int, ok bool) {
 	if len(s.Parts) == 0 {
 		return 0, false
@@ -169,8 +181,9 @@ func (s *Structure) child(i, n int) (int, bool) {
 	return 0, false
 }
 
-// Path is the reverse of Find: the IMAP part number of part i, empty for the message itself. A multipart message inside an
-// Embedded part shares the number of that part; any other is part 1 below it.
+// Path is the reverse of Find: the IMAP part number of part i, empty for the message itself. A
+// multipart message inside an Embedded part shares the number of that part; any other is part 1
+// below it.
 func (s *Structure) Path(i int) []int {
 	var path []int
 	for at := i; at >= 0; at = s.Parts[at].Parent {

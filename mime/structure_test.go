@@ -234,7 +234,7 @@ func TestChopped(t *testing.T) {
 }
 
 func TestBinaryRoundTrip(t *testing.T) {
-	for _, msg := range []string{crlf(nested), "", "\r\n", "Content-Type: multipart/mixed; boundary=\r\n\r\nx"} {
+	for _, msg := range []string{crlf(nested), "", "\r\n", "Content-Type: multipart/mixed; boundary=\r\n\r\nx", nestedMultiparts(101)} {
 		s := parse(t, msg, Options{})
 		b, err := s.MarshalBinary()
 		require.NoError(t, err)
@@ -386,11 +386,13 @@ func TestM02_HeaderLimits(t *testing.T) {
 	s := parse(t, msg, Options{MaxHeaderBytes: head})
 	require.Equal(t, "x", s.Parts[0].Envelope.Subject())
 	require.Empty(t, s.Warnings)
+	require.False(t, s.Truncated)
 	for _, o := range []Options{{MaxHeaderBytes: head - 1}, {MaxHeaderFields: 1}, {MaxTotalHeaderBytes: head - 1}} {
 		s = parse(t, msg, o)
 		_, ok := s.Parts[0].Envelope.Lookup("subject")
 		require.False(t, ok)
 		require.Equal(t, []WarningKind{WarnHeaderBytes}, kinds(s))
+		require.True(t, s.Truncated)
 		_, err := Parse(strings.NewReader(msg), Options{MaxHeaderBytes: o.MaxHeaderBytes, MaxHeaderFields: o.MaxHeaderFields, MaxTotalHeaderBytes: o.MaxTotalHeaderBytes, Strict: true})
 		var w *Warning
 		require.ErrorAs(t, err, &w)
@@ -532,6 +534,27 @@ func TestWarningTexts(t *testing.T) {
 	}
 	require.Contains(t, WarningKind(200).String(), "200")
 	require.Equal(t, "mime: too many parts in part 2 at offset 9", (&Warning{Kind: WarnParts, Part: 2, Offset: 9}).Error())
+}
+
+func TestEnvelope(t *testing.T) {
+	msg := "From: a@x\r\nCc: c@x\r\nBcc: b@x\r\nTo:\r\nReply-To: \r\nIn-Reply-To: <1@x>\r\nReferences: <0@x> <1@x>\r\nMessage-ID: <2@x>\r\nDate: never\r\n\r\n"
+	e := parse(t, msg, Options{}).Parts[0].Envelope
+	require.Equal(t, "a@x", e.Sender()[0].Addr())
+	require.Equal(t, "a@x", e.ReplyTo()[0].Addr())
+	require.Equal(t, "c@x", e.Cc()[0].Addr())
+	require.Equal(t, "b@x", e.Bcc()[0].Addr())
+	require.Equal(t, "<1@x>", e.InReplyTo())
+	require.Equal(t, []string{"0@x", "1@x"}, e.References())
+	require.Equal(t, "<2@x>", e.MessageID())
+	require.True(t, e.Date().IsZero())
+	v, ok := e.Lookup("TO")
+	require.True(t, ok)
+	require.Empty(t, v)
+	for _, missing := range []string{"Subject", "X-Other", "Content-Type", ""} {
+		_, ok = e.Lookup(missing)
+		require.False(t, ok)
+	}
+	require.Empty(t, (*Envelope)(nil).From())
 }
 
 func TestSectionsFromContent(t *testing.T) {

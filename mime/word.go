@@ -5,12 +5,14 @@ import (
 	"unicode/utf8"
 )
 
-// DecodeText decodes the encoded words (RFC 2047) of unstructured text, such as a Subject, or of a display name. The result is
-// valid UTF-8 without control characters, at most four times as long as s. What is no encoded word, or is in an unknown charset,
-// stays as it is; octets that are neither ASCII nor UTF-8 are read as windows-1252.
+// DecodeText decodes the encoded words (RFC 2047) of unstructured text, such as a Subject, or
+// of a display name. The result is valid UTF-8 without control characters, at most four times
+// as long as s. What is no encoded word, or is in an unknown charset, stays as it is; octets
+// that are neither ASCII nor UTF-8 are read as windows-1252.
 //
-// Real mail breaks words in the middle of characters and puts them next to other text; both are read. Never decode an
-// address before it is parsed: the decoded text has no structure (RFC 2047 §5).
+// Real mail breaks words in the middle of characters and puts them next to other text; both are
+// read. Never decode an address before it is parsed: the decoded text has no structure (RFC
+// 2047 §5).
 func DecodeText(s string) string {
 	s = strings.Trim(s, " \t\r\n")
 	if strings.Contains(s, "=?") {
@@ -62,7 +64,8 @@ func decodeWords(s string) string {
 	return d.out.String()
 }
 
-// add takes the text between the last word and w, and w. RFC 2047 §6.2: white space between two words is not shown.
+// add takes the text between the last word and w, and w. RFC 2047 §6.2: white space between two
+// words is not shown.
 func (d *wordDecoder) add(gap string, w word) {
 	between := d.inWords && strings.Trim(gap, " \t\r\n") == ""
 	if !between || !strings.EqualFold(d.charset, w.charset) {
@@ -90,8 +93,8 @@ func fallbackText(s string) string {
 	return guessText([]byte(s))
 }
 
-// endFinder finds encoded words. It remembers where the next "?=" is, so that a flood of beginnings without end is not
-// searched again and again (M04).
+// endFinder finds encoded words. It remembers where the next "?=" is, so that a flood of
+// beginnings without end is not searched again and again (M04).
 type endFinder struct {
 	s    string
 	next int // the first "?=" at or after searched is at next
@@ -101,7 +104,8 @@ type endFinder struct {
 // maxCharsetLen bounds the charset name of an encoded word, with its language (RFC 2231 §5).
 const maxCharsetLen = 80
 
-// word reads an encoded word that starts at i and returns its length, 0 if there is none in a usable charset.
+// word reads an encoded word that starts at i and returns its length, 0 if there is none in a
+// usable charset.
 func (e *endFinder) word(i int) (w word, n int) {
 	if i+2 > len(e.s) {
 		return word{}, 0
@@ -180,10 +184,12 @@ func unhex(c byte) byte {
 // maxWordLen is the longest encoded word (RFC 2047 §2).
 const maxWordLen = 75
 
-// EncodeText writes text for an unstructured field or a display name: plain ASCII as it is, anything else as encoded
-// words in UTF-8, each at most 75 octets and whole characters, separated by one space. Text that looks like an encoded word
-// is encoded too, so that DecodeText(EncodeText(s)) == s for text that Display leaves unchanged and that has no white space at
-// its ends. Control characters become encoded octets; use NewField, which refuses them, for what users typed.
+// EncodeText writes text for an unstructured field or a display name: plain ASCII as it is,
+// anything else as encoded words in UTF-8, each at most 75 octets and whole characters,
+// separated by one space. Text that looks like an encoded word is encoded too, so that
+// DecodeText(EncodeText(s)) == s for text that Display leaves unchanged and that has no white
+// space at its ends. Control characters become encoded octets; use NewField, which refuses
+// them, for what users typed.
 func EncodeText(s string) string {
 	if isPlain(s) && !strings.Contains(s, "=?") {
 		return s
@@ -206,7 +212,8 @@ func shorterInQ(s string) bool {
 	return n <= (len(s)+2)/3*4
 }
 
-// qLen is the length of one octet in the Q encoding, in the set that is allowed in phrases too (RFC 2047 §5 (3)).
+// qLen is the length of one octet in the Q encoding, in the set that is allowed in phrases too
+// (RFC 2047 §5 (3)).
 func qLen(c byte) int {
 	if c == ' ' || c >= '0' && c <= '9' || c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z' || strings.IndexByte("!*+-/", c) >= 0 {
 		return 1

@@ -29,6 +29,8 @@ func TestDecodeText(t *testing.T) {
 		"=?big5?b?pKSk5Q==?=":                "中文",
 		"=?windows-1252?q?=80?=":             "€",
 		"=?cp1252?q?=80?=":                   "€",
+		"=?cp850?q?=81?=":                    "ü",
+		"=?win-1250?q?=E8?=":                 "č",
 		"=?unknown-x?q?=80?=":                "=?unknown-x?q?=80?=",
 		"=?utf-7?q?+ADw-script?=":            "=?utf-7?q?+ADw-script?=", // M04
 		"=?utf-8?q?a=ZZ?=":                   "a=ZZ",

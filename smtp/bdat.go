@@ -19,9 +19,11 @@ func (c *conn) bdat(arg string) (reply, error) {
 	if !ok {
 		return "", nil
 	}
-	err := c.mayTransfer()
-	if c.state != inRcpt {
-		err = c.fault(503, goniec.EnhancedCode{5, 5, 1}, "send MAIL and RCPT first")
+	var err error
+	if c.state == inRcpt {
+		err = c.mayTransfer()
+	} else {
+		err = c.outOfOrder(&command{verb: "BDAT", flags: grouped})
 	}
 	if err != nil {
 		if c.discard(n) != nil {
@@ -86,6 +88,7 @@ type chunkSource struct {
 	chunk  int64           // its size
 	total  int64           // of all chunks so far
 	failed error           // why the message is lost; final
+	flaw   error           // what drain met
 }
 
 // start makes s the message that begins with a chunk of n octets.
@@ -198,7 +201,9 @@ func (s *chunkSource) command(line []byte) bool {
 		n, final, ok := c.parseChunk(string(arg))
 		if ok {
 			s.next(n, final)
-			s.failed = firstError(s.failed, s.begin())
+			if err := s.begin(); s.failed == nil {
+				s.failed = err
+			}
 		}
 		return ok
 	case "RSET", "QUIT":
@@ -209,19 +214,11 @@ func (s *chunkSource) command(line []byte) bool {
 	return false
 }
 
-func firstError(a, b error) error {
-	if a != nil {
-		return a
-	}
-	return b
-}
-
-// drain reads the rest of the message that Data took without reading it all; of one that it refused the rest of the chunk:
-// further chunks are refused one by one, the transaction being over.
+// drain reads the rest of a message that Data took without reading it all. Of one that it refused, or that turns out to be faulty,
+// it reads the rest of the chunk: further chunks are refused one by one, the transaction being over.
 func (s *chunkSource) drain(taken bool) error {
 	if taken {
-		_, err := s.WriteTo(io.Discard)
-		return err
+		_, s.flaw = s.WriteTo(io.Discard)
 	}
 	if left := s.raw.Left(); left > s.c.drainLimit() {
 		return crlf.ErrDrainLimit
@@ -229,6 +226,6 @@ func (s *chunkSource) drain(taken bool) error {
 	return s.raw.Discard()
 }
 
-func (s *chunkSource) fault() error { return nil } // Read has told it
+func (s *chunkSource) fault() error { return s.flaw } // Read has told what it met
 
 func (s *chunkSource) size() int64 { return s.total }

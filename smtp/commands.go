@@ -24,10 +24,11 @@ const (
 type flags uint8
 
 const (
-	noArg  flags = 1 << iota // takes no argument
-	last                     // must be the last of a pipelined group (RFC 2920 §3.1)
-	junk                     // leads nowhere: limited
-	chunky                   // octets follow even if the command is refused
+	noArg   flags = 1 << iota // takes no argument
+	last                      // must be the last of a pipelined group (RFC 2920 §3.1)
+	junk                      // leads nowhere: limited
+	chunky                    // octets follow even if the command is refused
+	grouped                   // may follow a command of its transaction that was refused, when pipelined
 )
 
 // command is a line of the table.
@@ -44,9 +45,9 @@ var commands = [...]command{
 	{"EHLO", anytime, last, (*conn).ehlo},
 	{"HELO", anytime, last, (*conn).heloBasic},
 	{"MAIL", greeted, 0, (*conn).mail},
-	{"RCPT", inMail | inRcpt, 0, (*conn).rcptTo},
-	{"DATA", inMail | inRcpt, noArg | last, (*conn).data},
-	{"BDAT", inRcpt | inChunks, chunky, (*conn).bdat},
+	{"RCPT", inMail | inRcpt, grouped, (*conn).rcptTo},
+	{"DATA", inMail | inRcpt, noArg | last | grouped, (*conn).data},
+	{"BDAT", inRcpt | inChunks, chunky | grouped, (*conn).bdat},
 	{"RSET", always, noArg | junk, (*conn).rset},
 	{"NOOP", always, junk, (*conn).noop},
 	{"VRFY", anytime, junk, (*conn).vrfy},
@@ -140,7 +141,7 @@ func (c *conn) permit(cmd *command, line, arg []byte) error {
 	case cmd.flags&noArg != 0 && len(arg) > 0:
 		return c.fault(501, goniec.EnhancedCode{5, 5, 4}, cmd.verb+" takes no argument")
 	case c.state&cmd.states == 0 && cmd.flags&chunky == 0:
-		return c.fault(503, goniec.EnhancedCode{5, 5, 1}, c.outOfOrder(cmd))
+		return c.outOfOrder(cmd)
 	case cmd.flags&junk != 0:
 		return c.countJunk()
 	}
@@ -162,14 +163,25 @@ func (c *conn) countJunk() error {
 	return goniec.NewStatus(421, goniec.EnhancedCode{4, 7, 0}, "too many commands without a message")
 }
 
-// outOfOrder says what was expected.
-func (c *conn) outOfOrder(cmd *command) string {
+// outOfOrder refuses a command that is not possible in this state. A client that pipelines can not know that MAIL or a chunk was
+// refused when it sends what belongs to them: that is no error of its own, and limited like refused recipients.
+func (c *conn) outOfOrder(cmd *command) error {
+	if c.failed && cmd.flags&grouped != 0 {
+		return c.countRefused(goniec.NewStatus(503, goniec.EnhancedCode{5, 5, 1}, c.expected(cmd)))
+	}
+	return c.fault(503, goniec.EnhancedCode{5, 5, 1}, c.expected(cmd))
+}
+
+// expected says what was expected instead.
+func (c *conn) expected(cmd *command) string {
 	switch {
 	case c.state == fresh:
 		return "send " + c.set.dialect.Extended + " first"
 	case c.state == inChunks:
 		return "a message is being sent by BDAT"
-	case cmd.verb == "RCPT" || cmd.verb == "DATA":
+	case cmd.verb == "BDAT":
+		return "send MAIL and RCPT first"
+	case cmd.flags&grouped != 0:
 		return "send MAIL first"
 	case cmd.verb == "MAIL":
 		return "a transaction is open already"

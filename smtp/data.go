@@ -9,27 +9,28 @@ import (
 
 // data is DATA (RFC 5321 §4.1.1.4).
 func (c *conn) data(string) (reply, error) {
-	if err := c.mayTransfer(); err != nil {
-		return "", err
-	}
 	// RFC 3030 §3: binary content needs BDAT.
 	if c.env.Body == goniec.BodyBinaryMIME {
 		return "", c.fault(503, goniec.EnhancedCode{5, 5, 1}, "BODY=BINARYMIME needs BDAT")
+	}
+	if err := c.mayTransfer(); err != nil {
+		return "", err
 	}
 	c.body.dots.c = c
 	c.transfer(&c.body.dots)
 	return "", nil
 }
 
-// mayTransfer reports whether a message may come now.
+// mayTransfer reports whether a message may come now. If it may, it counts as in flight, and transfer must follow.
 func (c *conn) mayTransfer() error {
 	if len(c.env.To) == 0 {
-		if c.tried > 0 { // RFC 5321 §3.3
-			return c.fault(554, goniec.EnhancedCode{5, 5, 1}, "no valid recipients")
+		if c.tried > 0 { // RFC 5321 §3.3; a client that pipelines could not know
+			return c.countRefused(goniec.NewStatus(554, goniec.EnhancedCode{5, 5, 1}, "no valid recipients"))
 		}
 		return c.fault(503, goniec.EnhancedCode{5, 5, 1}, "send RCPT first")
 	}
-	if over(int(c.set.inFlight.Load())+1, c.set.MaxInFlight) {
+	if over(c.set.inFlight.Add(1), int64(c.set.MaxInFlight)) {
+		c.set.inFlight.Add(-1)
 		return goniec.NewStatus(451, goniec.EnhancedCode{4, 3, 2}, "busy, try again later")
 	}
 	return nil
@@ -38,7 +39,6 @@ func (c *conn) mayTransfer() error {
 // transfer takes the message of the open transaction from src to the Session and replies. This is the one way from a
 // Deliverer's word to ours: 250 is written only where Data returned nil, or Bounce took what failed.
 func (c *conn) transfer(src source) {
-	c.set.inFlight.Add(1)
 	defer c.set.inFlight.Add(-1)
 	c.body.start(c, src)
 	v := verdict{}

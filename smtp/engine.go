@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/goniec-mail/goniec"
@@ -30,12 +32,14 @@ type conn struct {
 	session Session
 	state   state
 	offered extension // by the last EHLO
+	bounds  bounds    // of what was offered
 
 	forward *attributes     // of XFORWARD, for the next transaction
 	env     goniec.Envelope // of the transaction; used again and again
 	rcpt    goniec.Recipient
 	open    bool // Mail was accepted, and neither Data nor Reset ended it yet
 	tried   int  // RCPT commands of the transaction
+	failed  bool // the last transaction was refused: commands sent along with it may follow
 	body    body // of the message
 	scratch []byte
 
@@ -56,16 +60,21 @@ func (set *settings) handle(ctx context.Context, nc *netserver.Conn) {
 	c := &conn{}
 	c.w = crlf.NewWriter(c.traced(set, nc))
 	c.Conn = Conn{set: set, nc: nc, remote: nc.Remote(), local: nc.Local(), tls: nc.TLS()}
-	c.log = set.log
-	if c.remote.IsValid() {
-		c.log = c.log.With(keyRemote, c.remote.String())
-	}
+	c.log = c.ownLog()
 	c.ctx, c.cancel = context.WithCancelCause(ctx)
 	c.r.Reset(nc)
 	c.state = fresh
 	defer c.end()
 	for c.welcome(); !c.closing; c.step() {
 	}
+}
+
+// ownLog is the server's log with the client's address.
+func (c *conn) ownLog() *slog.Logger {
+	if c.remote.IsValid() {
+		return c.set.log.With(keyRemote, c.remote.String())
+	}
+	return c.set.log
 }
 
 // welcome waits for the time of the banner.
@@ -108,7 +117,7 @@ func (c *conn) end() {
 	if c.cause == nil && !c.quit {
 		c.cause = errHungUp
 	}
-	c.abandon(c.cause)
+	c.abandonAndLog(c.cause)
 	c.closeSession(c.cause)
 	c.cancel(nil)
 	c.r.Release()
@@ -125,11 +134,9 @@ func (c *conn) greet() {
 	}
 	c.say("220 ")
 	c.say(c.set.name)
-	if c.set.dialect.Basic == "" {
-		c.say(" LMTP ready\r\n")
-	} else {
-		c.say(" ESMTP ready\r\n")
-	}
+	c.say(" ")
+	c.say(c.set.dialect.With)
+	c.say(" ready\r\n")
 }
 
 // newSession asks the Handler.
@@ -311,6 +318,9 @@ func (c *conn) statusOf(err error) *goniec.Status {
 	}
 	c.log.Error("unclassified error", keyID, id, keyErr, err)
 	t := *s
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EFBIG) {
+		t.Code, t.Enhanced = 452, goniec.EnhancedCode{4, 3, 1} // RFC 3463 §3.4: mail system full
+	}
 	t.Text = "temporary failure, try again later (id " + id + ")"
 	return &t
 }
@@ -373,11 +383,21 @@ func (c *conn) abandon(cause error) {
 	if c.state == 0 {
 		c.state = greeted
 	}
-	if !c.open {
-		return
+	if c.open {
+		c.open = false
+		c.guard(func() { c.session.Reset(&c.env, cause) })
 	}
-	c.open = false
-	c.guard(func() { c.session.Reset(&c.env, cause) })
+	c.forget()
+}
+
+// keptRcpts is how many recipients' room an idle connection keeps for the next transaction.
+const keptRcpts = 8
+
+// forget lets go of what a large transaction has left.
+func (c *conn) forget() {
+	if cap(c.env.To) > keptRcpts {
+		c.env.To = nil
+	}
 }
 
 // lost reports whether err says that the client is gone or out of step, so that no reply can reach it.

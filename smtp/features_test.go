@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -283,6 +284,27 @@ func TestReceivedField(t *testing.T) {
 	require.NotContains(t, got[1].body, " for ")
 	require.Contains(t, got[1].body, got[1].env.ID)
 	require.NotEqual(t, got[0].env.ID, got[1].env.ID)
+}
+
+// F05: a full disk has a reply of its own, in whatever the Deliverer wrapped it.
+func TestDiskFull(t *testing.T) {
+	srv, rec := newServer(t)
+	fail := func(err error) {
+		rec.mu.Lock()
+		defer rec.mu.Unlock()
+		rec.err = err
+	}
+	fail(fmt.Errorf("write /srv/mail/x: %w", syscall.ENOSPC))
+	c := connect(t, srv)
+	c.send("HELO x")
+	c.begin()
+	_, err := io.WriteString(c, ".\r\n")
+	require.NoError(t, err)
+	_, text := c.text()
+	require.Regexp(t, `^452 4\.3\.1 temporary failure, try again later \(id [0-9A-Z]{12}\)\r\n$`, text)
+	fail(nil)
+	c.begin()
+	require.Equal(t, []int{250}, c.send("."))
 }
 
 // The envelope is used again: nothing of one transaction is left in the next.

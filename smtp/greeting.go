@@ -65,7 +65,7 @@ func (c *conn) greeting(name string, extended bool) error {
 	if err := validHelo(name); err != nil {
 		return c.fault(501, goniec.EnhancedCode{5, 5, 4}, err.Error())
 	}
-	c.abandon(ErrReset)
+	c.abandonAndLog(ErrReset)
 	if err := c.ask(func(ctx context.Context) error { return CheckHelo(ctx, c.session, name) }); err != nil {
 		return err
 	}
@@ -78,13 +78,14 @@ func (c *conn) greeting(name string, extended bool) error {
 func (c *conn) offer() []string {
 	lines := ExtensionsOf(c.session, c.ownExtensions())
 	kept := lines[:0:0]
-	c.offered = 0
+	c.offered, c.bounds = 0, bounds{}
 	for _, line := range lines {
-		e, _ := parseExtension(line)
+		e, params := parseExtension(line)
 		if e == 0 || c.offered.has(e) || !c.mayOffer(e) || hasControl(line) {
 			continue
 		}
 		c.offered |= e
+		c.bounds.set(e, params)
 		kept = append(kept, line)
 	}
 	if c.authenticated { // no second AUTH, but MAIL's AUTH parameter is in order (RFC 4954 §5)

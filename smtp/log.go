@@ -98,9 +98,17 @@ func (c *conn) logTransaction(err error) {
 func (c *conn) abandonAndLog(cause error) {
 	if c.open && c.log.Enabled(c.ctx, slog.LevelInfo) {
 		c.log.LogAttrs(context.WithoutCancel(c.ctx), slog.LevelInfo, "given up", slog.String(keyID, c.env.ID),
-			slog.String(keyFrom, logText(c.env.From.String())), slog.Int(keyRcpts, len(c.env.To)))
+			slog.String(keyFrom, logText(c.env.From.String())), slog.Int(keyRcpts, len(c.env.To)), slog.String(keyErr, errText(cause)))
 	}
 	c.abandon(cause)
+}
+
+// errText is an error for the log; there is none when the client just left.
+func errText(err error) string {
+	if err == nil {
+		return "the client left"
+	}
+	return logText(err.Error())
 }
 
 // logRcpts names the first recipients.

@@ -2,6 +2,7 @@ package smtp
 
 import (
 	"bytes"
+	"cmp"
 
 	"github.com/goniec-mail/goniec"
 )
@@ -16,7 +17,7 @@ import (
 // All parts are made of what was checked before: the name of HELO is printable ASCII, an Address holds no control character.
 func (c *conn) appendReceived(b []byte) []byte {
 	o := &c.env.Origin
-	b = append(append(b, "Received: from "...), o.Helo...)
+	b = append(append(b, "Received: from "...), cmp.Or(o.Helo, "unknown")...)
 	if ip := o.Remote.Addr(); ip.IsValid() {
 		b = append(b, " ("...)
 		if o.RDNS != "" {

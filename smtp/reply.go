@@ -133,6 +133,9 @@ func cutReplyCode(line string) (code int, text string, more bool, err error) {
 // cutEnhanced parses the enhanced code at the start of a reply's text (RFC 3463 §2). It must be of the reply's class.
 func cutEnhanced(text string, code int) (e goniec.EnhancedCode, rest string, ok bool) {
 	word, rest, _ := strings.Cut(text, " ")
+	if word == "" || !isDigit(word[0]) { // most lines of an EHLO reply
+		return e, text, false
+	}
 	parts := strings.Split(word, ".")
 	if len(parts) != 3 {
 		return e, text, false

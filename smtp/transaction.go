@@ -18,6 +18,7 @@ func (c *conn) mail(arg string) (reply, error) {
 	if c.transactions++; over(c.transactions, c.set.MaxTransactions) {
 		return "", goniec.NewStatus(421, goniec.EnhancedCode{4, 7, 0}, "too many messages on one connection")
 	}
+	c.failed = true
 	if err := c.parseMail(path); err != nil {
 		return "", err
 	}
@@ -26,7 +27,7 @@ func (c *conn) mail(arg string) (reply, error) {
 		c.logRefusal("sender refused", err)
 		return "", err
 	}
-	c.open, c.state, c.tried = true, inMail, 0
+	c.open, c.state, c.tried, c.failed = true, inMail, 0, false
 	return "250 2.1.0 sender OK\r\n", nil
 }
 
@@ -44,6 +45,9 @@ func (c *conn) parseMail(path string) error {
 	}
 	if !from.IsASCII() && !c.env.UTF8 {
 		return c.fault(553, goniec.EnhancedCode{5, 6, 7}, "sender needs SMTPUTF8")
+	}
+	if err := c.bounds.check(&c.env); err != nil {
+		return c.badParam(err)
 	}
 	if max := c.set.MaxMessageBytes; max >= 0 && c.env.Size > max {
 		return goniec.NewStatus(552, goniec.EnhancedCode{5, 3, 4}, "message is larger than the limit")
@@ -118,9 +122,14 @@ func (c *conn) parseRcpt(path string) error {
 func (c *conn) rcptRefused(err error) error {
 	c.logRefusal("recipient refused", err, rcptAttr(c.rcpt.Address))
 	if goniec.Permanent(err) {
-		c.refused++
+		return c.countRefused(err)
 	}
-	if over(c.refused, c.set.MaxRefused) {
+	return err
+}
+
+// countRefused counts what is refused because of a policy.
+func (c *conn) countRefused(err error) error {
+	if c.refused++; over(c.refused, c.set.MaxRefused) {
 		return goniec.NewStatus(421, goniec.EnhancedCode{4, 7, 0}, "too many refused recipients")
 	}
 	return err

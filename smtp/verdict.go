@@ -46,8 +46,9 @@ func (c *conn) conclude(v *verdict) {
 		c.junk = 0
 	}
 	c.logTransaction(err)
-	if v.taken {
+	if c.failed = err != nil; v.taken {
 		c.state = greeted
+		c.forget()
 		return
 	}
 	c.abandon(err)

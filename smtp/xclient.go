@@ -36,7 +36,7 @@ func (c *conn) xclient(arg string) (reply, error) {
 	c.helo, c.extended, c.offered, c.state = "", false, 0, fresh
 	c.identity, c.authenticated = noIdentity, false
 	c.apply(a)
-	c.log = c.set.log.With(keyRemote, c.remote.String(), "via", c.nc.Remote().String())
+	c.log = c.ownLog().With("via", c.nc.Remote().String())
 	c.greet() // 220 or a refusal: both are in order
 	return "", nil
 }

@@ -110,6 +110,9 @@ func (f *File) Load() error { return f.ready().Load() }
 // and one that counts the rest.
 func (f *File) Errors() []error { return f.ready().Errors() }
 
+// Version returns a number that is another one whenever the file has changed (see auth/cache).
+func (f *File) Version() uint64 { return f.ready().Version() }
+
 // Len returns the number of users.
 func (f *File) Len() int { return f.ready().Len() }
 
@@ -250,7 +253,12 @@ func (f *File) Authenticate(ctx context.Context, at *auth.Attempt) (auth.Identit
 	return identity(&u.entry), nil
 }
 
-func refuse(cause error) error { return fmt.Errorf("%w: %w", auth.ErrCredentials, cause) }
+func refuse(cause error) error {
+	if errors.Is(cause, auth.ErrCredentials) {
+		return cause
+	}
+	return fmt.Errorf("%w: %w", auth.ErrCredentials, cause)
+}
 
 // upgrade replaces an outdated hash while the password is known.
 func (f *File) upgrade(ctx context.Context, e passwdfile.Entry, password auth.Secret) {
@@ -358,21 +366,23 @@ func (f *File) Answers(mechanism string) bool {
 	if slices.ContainsFunc(f.Offer, func(m string) bool { return strings.EqualFold(m, mechanism) }) {
 		return true
 	}
+	switch mechanism = strings.TrimSuffix(strings.ToUpper(mechanism), "-PLUS"); mechanism {
+	case "SCRAM-SHA-1", "SCRAM-SHA-256", "CRAM-MD5", "APOP":
+	case "SCRAM-SHA-512", "OAUTHBEARER", "XOAUTH2", "EXTERNAL":
+		return false
+	default: // also while the file can not be read: the answer is then 454, and not a missing mechanism
+		return true
+	}
 	count, err := f.ready().Count()
 	if err != nil {
 		return false
 	}
 	able := count[kindPlain]
-	switch strings.TrimSuffix(strings.ToUpper(mechanism), "-PLUS") {
+	switch mechanism {
 	case "SCRAM-SHA-1":
 		able += count[kindSCRAM1]
 	case "SCRAM-SHA-256":
 		able += count[kindSCRAM256]
-	case "CRAM-MD5", "APOP":
-	case "SCRAM-SHA-512", "OAUTHBEARER", "XOAUTH2", "EXTERNAL":
-		return false
-	default:
-		return true
 	}
 	return able > 0 && able == f.Len()-count[kindNone]
 }

@@ -15,11 +15,12 @@ import (
 )
 
 var (
-	// ErrMismatch says that the password is not the one that was hashed.
-	ErrMismatch = errors.New("passwd: password does not match")
+	// ErrMismatch says that the password is not the one that was hashed. It is an auth.ErrCredentials.
+	ErrMismatch = fmt.Errorf("%w: password does not match", auth.ErrCredentials)
 
-	// ErrLocked says that the stored hash can match no password: it is empty or begins with "!" or "*".
-	ErrLocked = errors.New("passwd: account has no usable password")
+	// ErrLocked says that the stored hash can match no password: it is empty or begins with "!" or
+	// "*". It is an auth.ErrCredentials.
+	ErrLocked = fmt.Errorf("%w: account has no usable password", auth.ErrCredentials)
 
 	// ErrScheme says that a stored hash has a scheme that this package does not know.
 	ErrScheme = errors.New("unknown password scheme")

@@ -78,6 +78,12 @@ func parse(line string) (e Entry, ok bool, err error) {
 	if comment(line) {
 		return e, false, nil
 	}
+	e = split(line)
+	return e, true, e.check()
+}
+
+// split is parse for a line that is known to be good.
+func split(line string) (e Entry) {
 	rest := line
 	for i, f := range [...]*string{&e.Name, &e.Password, &e.UID, &e.GID, &e.GECOS, &e.Home, &e.Shell} {
 		field, after, more := strings.Cut(rest, ":")
@@ -89,7 +95,7 @@ func parse(line string) (e Entry, ok bool, err error) {
 			e.Extra = extra(after)
 		}
 	}
-	return e, true, e.check()
+	return e
 }
 
 // extra returns the eighth field. Dovecot before 1.0 had an empty field there and a mail location

@@ -47,10 +47,11 @@ type File struct {
 	Now    func() time.Time // nil: time.Now
 
 	current  atomic.Pointer[version]
-	nextLook atomic.Int64 // Unix nanoseconds
-	mu       sync.Mutex   // held while loading
-	failing  time.Time    // since when looking has failed; under mu
-	editMu   sync.Mutex   // held by Edit
+	loads    atomic.Uint64 // how often current has changed
+	nextLook atomic.Int64  // Unix nanoseconds
+	mu       sync.Mutex    // held while loading
+	failing  time.Time     // since when looking has failed; under mu
+	editMu   sync.Mutex    // held by Edit
 }
 
 // version is what look-ups use: a table, or the error that stands for one.
@@ -108,6 +109,12 @@ func (f *File) Sample(n uint64) (e Entry, ok bool) {
 		return Entry{}, false
 	}
 	return t.sample(n)
+}
+
+// Version returns a number that is another one whenever look-ups may answer differently.
+func (f *File) Version() uint64 {
+	_, _ = f.table() // look for a change
+	return f.loads.Load()
 }
 
 // Errors returns the lines that were left out, as errors of the form "file:line: reason": at
@@ -188,6 +195,7 @@ func (f *File) look(now time.Time) {
 		f.failing = now // a program that removes and writes the file is given its time
 	case now.Sub(f.failing) >= settle:
 		f.current.Store(&version{err: err})
+		f.loads.Add(1)
 		f.log(err)
 	}
 }
@@ -200,6 +208,7 @@ func (f *File) load() error {
 	}
 	t := build(f.Path, text, f.maxLine(), f.key, f.Check)
 	f.current.Store(&version{table: t, info: info})
+	f.loads.Add(1)
 	f.nextLook.CompareAndSwap(0, f.now().Add(max(orDefault(f.Interval, DefaultInterval), 0)).UnixNano())
 	for _, err := range t.errs {
 		f.log(err)

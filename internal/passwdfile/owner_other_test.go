@@ -2,6 +2,11 @@
 
 package passwdfile
 
-import "testing"
+import (
+	"testing"
+	"time"
+)
 
 func owner(*testing.T, string) string { return "" }
+
+func processorTime(*testing.T) time.Duration { return 0 }

@@ -107,25 +107,35 @@ func (t *table) find(name string) (slot int, found bool) {
 		if v&^offsetMask != tag(hash) {
 			continue
 		}
-		line := t.text[v&offsetMask-1:]
-		if end := strings.IndexAny(line[:min(len(line), maxName+2)], ":\r\n"); end >= 0 {
-			line = line[:end]
-		}
-		if t.key(line) == name {
+		if t.key(nameOf(t.text[v&offsetMask-1:])) == name {
 			return int(i), true
 		}
 	}
 }
 
-// lookup returns the entry of a name. Its strings are copies: they do not keep the text alive.
+// nameOf returns the name of the good line that text begins with.
+func nameOf(text string) string {
+	for i := range len(text) {
+		if c := text[i]; c == ':' || c == '\n' || c == '\r' {
+			return text[:i]
+		}
+	}
+	return text
+}
+
+// at returns the entry in a used slot. Its strings are copies: they do not keep the text alive.
+func (t *table) at(slot int) Entry {
+	line, _, _ := strings.Cut(t.text[t.slots[slot]&offsetMask-1:], "\n")
+	return split(strings.Clone(strings.TrimSuffix(line, "\r")))
+}
+
+// lookup returns the entry of a name.
 func (t *table) lookup(name string) (Entry, bool) {
 	slot, found := t.find(t.key(name))
 	if !found {
 		return Entry{}, false
 	}
-	line, _, _ := strings.Cut(t.text[t.slots[slot]&offsetMask-1:], "\n")
-	e, _, err := parse(strings.Clone(strings.TrimSuffix(line, "\r")))
-	return e, err == nil
+	return t.at(slot), true
 }
 
 // sample returns the entry in or behind a slot.
@@ -135,10 +145,8 @@ func (t *table) sample(n uint64) (Entry, bool) {
 	}
 	mask := uint64(len(t.slots) - 1)
 	for i := n & mask; ; i = (i + 1) & mask {
-		if v := t.slots[i]; v != 0 {
-			line, _, _ := strings.Cut(t.text[v&offsetMask-1:], "\n")
-			e, _, err := parse(strings.Clone(strings.TrimSuffix(line, "\r")))
-			return e, err == nil
+		if t.slots[i] != 0 {
+			return t.at(int(i)), true
 		}
 	}
 }

@@ -107,8 +107,12 @@ func testTenClients(f *fixture) {
 			found[text]++
 		}
 	}
+	_, atomic := mailbox.As[mailbox.Mover](f.acc)
 	for text, n := range c.live {
-		require.Equal(f, n, found[text], "copies of %q", text)
+		require.GreaterOrEqual(f, found[text], n, "copies of %q", text)
+		// Where a move is a copy and an expunge, another client may take the copy meanwhile: there may
+		// be one too many then, never one too few.
+		require.True(f, !atomic || found[text] == max(n, 0), "copies of %q: %d, not %d", text, found[text], n)
 	}
 }
 

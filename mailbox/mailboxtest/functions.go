@@ -21,6 +21,7 @@ var functionScenarios = []scenario{
 	{"CopyToSelf", LacksAppend, testCopyToSelf},
 	{"CopyAbsent", LacksAppend | LacksFolders, testCopyAbsent},
 	{"Move", LacksAppend | LacksFolders | LacksExpunge, testMove},
+	{"MoveToSelf", LacksAppend | LacksExpunge, testMoveToSelf},
 	{"RenameInbox", LacksAppend | LacksFolders | LacksExpunge, testRenameInbox},
 	{"Count", LacksFlags, testCount},
 	{"UniqueIDs", LacksExpunge, testUniqueIDs},
@@ -155,6 +156,17 @@ func testMove(f *fixture) {
 	require.NoError(f, err)
 	require.Greater(f, res.Dest[0], uids[3])
 	require.Empty(f, dst.uids())
+}
+
+// testMoveToSelf: the messages get new UIDs, and are not lost.
+func testMoveToSelf(f *fixture) {
+	b := f.inbox()
+	uids := b.fill(3)
+	res, err := mailbox.Move(f.ctx, f.acc, "INBOX", mailbox.AllUIDs(), "INBOX")
+	require.NoError(f, err)
+	require.Equal(f, uids, res.Source)
+	require.Equal(f, res.Dest, b.uids())
+	require.Equal(f, []string{numbered(0), numbered(1), numbered(2)}, b.texts(mailbox.AllUIDs()))
 }
 
 func testRenameInbox(f *fixture) {

@@ -67,6 +67,7 @@ func (s Suite) Run(t *testing.T) {
 		{"Mailbox", mailboxScenarios},
 		{"Optional", optionalScenarios},
 		{"Functions", functionScenarios},
+		{"Concurrent", concurrentScenarios},
 	} {
 		t.Run(group.name, func(t *testing.T) { s.runAll(t, group.scenarios, nil) })
 	}

@@ -142,6 +142,9 @@ func mailboxOperations(f *fixture, m mailbox.Mailbox) map[mailbox.OpKind]func() 
 		all[mailbox.OpAnnotations] = func() error { _, err := o.Annotations(f.ctx); return err }
 		all[mailbox.OpSetAnnotation] = func() error { return o.SetAnnotation(f.ctx, "/private/x", []byte("x")) }
 	}
+	if o, ok := mailbox.As[mailbox.Searcher](m); ok {
+		all[mailbox.OpSearch] = func() error { _, err := o.Search(f.ctx, mailbox.Criterion{}); return err }
+	}
 	return all
 }
 

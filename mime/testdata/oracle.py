@@ -1,5 +1,5 @@
 # Reads file names, one a line; prints one JSON object a line: what Python's email package makes of each message.
-import email, email.policy, hashlib, json, sys
+import datetime, email, email.header, email.policy, email.utils, hashlib, json, sys
 
 
 def part(m):
@@ -32,6 +32,38 @@ def walk(m):
             yield from walk(p)
 
 
+def date(v):
+    # Seconds since 1970; a date without zone is UTC.
+    try:
+        d = email.utils.parsedate_to_datetime(str(v))
+        return int((d if d.tzinfo else d.replace(tzinfo=datetime.timezone.utc)).timestamp())
+    except Exception:
+        return None
+
+
+def addresses(v):
+    return [a for _, a in email.utils.getaddresses([str(v)]) if a]
+
+
+def text(v):
+    try:
+        return str(email.header.make_header(email.header.decode_header(str(v))))
+    except Exception as e:
+        return repr(e)
+
+
+def values(m):
+    out = {}
+    if m.get("date") is not None:
+        out["date"] = date(m["date"])
+    if m.get("subject") is not None:
+        out["subject"] = text(m["subject"])
+    for k in ("from", "to", "cc"):
+        if m.get(k) is not None:
+            out[k] = addresses(m[k])
+    return out
+
+
 for name in sys.stdin:
     name = name.rstrip("\n")
     with open(name, "rb") as f:
@@ -47,4 +79,4 @@ for name in sys.stdin:
         defects = [repr(d) for p in walk(n) for d in p.defects]
     except Exception as e:
         defects = [repr(e)]
-    print(json.dumps({"parts": [part(p) for p in walk(m)], "subject": subject, "from": senders, "filenames": names, "defects": defects}), flush=True)
+    print(json.dumps({"parts": [part(p) for p in walk(m)], "subject": subject, "from": senders, "filenames": names, "defects": defects, "values": values(m)}), flush=True)

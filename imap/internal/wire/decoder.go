@@ -46,6 +46,8 @@ type Decoder struct {
 	literals int
 	octets   int64
 	raw      crlf.RawReader // the literal that is being read
+
+	inLiteral bool // the line behind raw was not read yet
 }
 
 // Reset makes d read from r, whose position is the start of a command.
@@ -58,6 +60,7 @@ func (d *Decoder) clear() {
 	d.line, d.err = nil, nil
 	d.depth, d.literals, d.octets = 0, 0, 0
 	d.raw.Reset(d.r, 0)
+	d.inLiteral = false
 }
 
 // Begin reads the first line of the next command or response. Its error is Err's.
@@ -69,6 +72,7 @@ func (d *Decoder) Begin() error {
 
 func (d *Decoder) nextLine() {
 	line, err := d.r.ReadLine(orDefault(d.Limits.Line, DefaultLine))
+	d.inLiteral = false
 	d.line = line // also beside an error: Skip looks at its end
 	if err != nil {
 		d.fail(lineFault(err))
@@ -116,18 +120,14 @@ func (d *Decoder) Skip() error {
 	}
 	left := orDefault(d.Limits.Discard, DefaultDiscard)
 	for {
-		if err := d.discard(&left); err != nil {
-			return err
+		if !d.inLiteral {
+			h, ok, err := literalAtEnd(d.line)
+			d.line = nil
+			if err != nil || !ok || h.sync {
+				return err
+			}
+			d.raw.Reset(d.r, h.size)
 		}
-		h, ok, err := literalAtEnd(d.line)
-		d.line = nil
-		if err != nil {
-			return err
-		}
-		if !ok || h.sync {
-			return nil
-		}
-		d.raw.Reset(d.r, h.size)
 		if err := d.discard(&left); err != nil {
 			return err
 		}
@@ -144,8 +144,7 @@ func fatal(err error) bool {
 	return err != nil && (!errors.As(err, &e) || e.Fatal)
 }
 
-// discard consumes the literal that was begun, and the line behind it becomes the current one. It is an
-// error when there is none.
+// discard consumes what is left of the literal that was begun.
 func (d *Decoder) discard(left *int64) error {
 	n := d.raw.Left()
 	if n == 0 {
@@ -235,6 +234,21 @@ func (d *Decoder) Atom() string { return d.word(IsAtomChar, "an atom") }
 func (d *Decoder) Keyword() string {
 	return upper(d.word(IsAtomChar, "a word"))
 }
+
+// PeekKeyword returns the word that comes next, in upper case, without reading it; "" when none does.
+func (d *Decoder) PeekKeyword() string {
+	if d.err != nil {
+		return ""
+	}
+	n := 0
+	for n < len(d.line) && n < maxPeek && IsAtomChar(d.line[n]) {
+		n++
+	}
+	return upper(string(d.line[:n]))
+}
+
+// maxPeek is more than the longest word that anybody peeks for.
+const maxPeek = 32
 
 // Name reads a run of letters, digits and ".-" in upper case: an item that "[" or "<" may follow.
 func (d *Decoder) Name() string { return upper(d.word(isName, "a name")) }
@@ -426,4 +440,9 @@ func readAll(r io.Reader, n int64) ([]byte, error) {
 		}
 	}
 	return buf, nil
+}
+
+// PeekPair reports whether these two octets come next.
+func (d *Decoder) PeekPair(pair string) bool {
+	return d.err == nil && len(d.line) >= 2 && string(d.line[:2]) == pair
 }

@@ -216,6 +216,25 @@ func TestSkipStaysInStep(t *testing.T) {
 	}
 }
 
+// Skip goes on behind a literal that is being read, or was refused for what it holds.
+func TestSkipFromLiteral(t *testing.T) {
+	for _, read := range []func(d *Decoder){
+		func(d *Decoder) { _ = d.String() }, // NUL
+		func(d *Decoder) { d.LiteralHead().Open() },
+		func(d *Decoder) { _, _ = d.LiteralHead().Open().Read(make([]byte, 2)) },
+		func(d *Decoder) { _, _ = io.ReadAll(d.LiteralHead().Open()) },
+		func(d *Decoder) { d.LiteralHead() },
+	} {
+		d, _ := decoder("{3+}\r\na\x00b x {2+}\r\n\r\n\r\nnext\r\n")
+		require.NoError(t, d.Begin())
+		read(d)
+		d.Fail("refused")
+		require.NoError(t, d.Skip())
+		require.NoError(t, d.Begin())
+		require.Equal(t, "next", d.Atom())
+	}
+}
+
 // I01: literals whose size is malformed or beyond all reason end the connection, and memory follows
 // what came.
 func TestI01_HostileLiterals(t *testing.T) {

@@ -92,6 +92,7 @@ func (d *Decoder) start(h literal) bool {
 		}
 	}
 	d.raw.Reset(d.r, h.size)
+	d.inLiteral = true
 	return true
 }
 

@@ -1,0 +1,104 @@
+package dnsmx
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/maypok86/otter/v2"
+)
+
+// Cache is a Resolver that keeps the answers of another one, denials too, for their TTL within
+// limits. Trouble is not kept. Set the fields before use; it is safe for concurrent use.
+type Cache struct {
+	Resolver Resolver      // required
+	Size     int           // answers kept; 0 = 10,000
+	MinTTL   time.Duration // answers with a lower TTL are kept so long; 0 = 5 s; negative = none
+	MaxTTL   time.Duration // 0 = 1 day
+	MaxNoTTL time.Duration // longest time a denial is kept; 0 = 15 min (RFC 2308 §5 allows hours)
+
+	once  sync.Once
+	cache *otter.Cache[string, cached]
+}
+
+var _ Resolver = (*Cache)(nil)
+
+// cached is an answer or a denial. list is a slice of the question's type and is never changed.
+type cached struct {
+	list any
+	meta Meta
+	err  error
+	keep time.Duration
+	at   time.Time
+}
+
+func (c *Cache) init() {
+	c.once.Do(func() {
+		c.cache = otter.Must(&otter.Options[string, cached]{
+			MaximumSize:      limit(c.Size, 10_000),
+			ExpiryCalculator: otter.ExpiryWritingFunc(func(e otter.Entry[string, cached]) time.Duration { return e.Value.keep }),
+		})
+	})
+}
+
+// ask answers from the cache, or asks and keeps.
+func ask[T any](ctx context.Context, c *Cache, key string, question func() ([]T, Meta, error)) ([]T, Meta, error) {
+	c.init()
+	if hit, ok := c.cache.GetIfPresent(key); ok {
+		list, _ := hit.list.([]T)
+		meta := hit.meta
+		meta.TTL = max(hit.meta.TTL-time.Since(hit.at), 0)
+		return append([]T(nil), list...), meta, hit.err
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, Meta{}, err
+	}
+	list, meta, err := question()
+	if err == nil || absent(err) {
+		if keep := c.lifetime(meta.TTL, err); keep > 0 {
+			c.cache.Set(key, cached{append([]T(nil), list...), meta, err, keep, time.Now()})
+		}
+	}
+	return list, meta, err
+}
+
+func (c *Cache) lifetime(ttl time.Duration, denial error) time.Duration {
+	orElse := func(d, def time.Duration) time.Duration {
+		if d == 0 {
+			return def
+		}
+		return max(d, 0)
+	}
+	ttl = min(max(ttl, orElse(c.MinTTL, 5*time.Second)), orElse(c.MaxTTL, 24*time.Hour))
+	if denial != nil {
+		ttl = min(ttl, orElse(c.MaxNoTTL, 15*time.Minute))
+	}
+	return ttl
+}
+
+// LookupMX implements Resolver.
+func (c *Cache) LookupMX(ctx context.Context, domain string) ([]MX, Meta, error) {
+	return ask(ctx, c, "MX "+domain, func() ([]MX, Meta, error) { return c.Resolver.LookupMX(ctx, domain) })
+}
+
+// LookupAddrs implements Resolver.
+func (c *Cache) LookupAddrs(ctx context.Context, host, network string) ([]netip.Addr, Meta, error) {
+	return ask(ctx, c, network+" "+host, func() ([]netip.Addr, Meta, error) { return c.Resolver.LookupAddrs(ctx, host, network) })
+}
+
+// LookupTXT implements Resolver.
+func (c *Cache) LookupTXT(ctx context.Context, name string) ([]string, Meta, error) {
+	return ask(ctx, c, "TXT "+name, func() ([]string, Meta, error) { return c.Resolver.LookupTXT(ctx, name) })
+}
+
+// LookupTLSA implements Resolver.
+func (c *Cache) LookupTLSA(ctx context.Context, name string) ([]TLSA, Meta, error) {
+	return ask(ctx, c, "TLSA "+name, func() ([]TLSA, Meta, error) { return c.Resolver.LookupTLSA(ctx, name) })
+}
+
+// LookupPTR implements Resolver.
+func (c *Cache) LookupPTR(ctx context.Context, addr netip.Addr) ([]string, Meta, error) {
+	return ask(ctx, c, fmt.Sprintf("PTR %s", addr), func() ([]string, Meta, error) { return c.Resolver.LookupPTR(ctx, addr) })
+}

@@ -1,0 +1,92 @@
+package dnsmx
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/goniec-mail/goniec/faultfs"
+)
+
+// policyFormat is the first line of a file of PolicyDir.
+const policyFormat = "goniec-mta-sts 1"
+
+// PolicyDir is a PolicyStore in a directory, a file for each domain. It is safe for concurrent use in
+// one process.
+type PolicyDir struct {
+	Dir faultfs.Dir
+	mu  sync.Mutex
+}
+
+// Load implements PolicyStore.
+func (d *PolicyDir) Load(_ context.Context, domain string) (*STSPolicy, error) {
+	name, err := policyFile(domain)
+	if err != nil {
+		return nil, err
+	}
+	data, err := faultfs.ReadFile(d.Dir, name, 2*maxPolicyText)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return parsePolicyFile(domain, data)
+}
+
+// Save implements PolicyStore: durable when it returns nil.
+func (d *PolicyDir) Save(_ context.Context, p *STSPolicy) error {
+	name, err := policyFile(p.Domain)
+	if err != nil {
+		return err
+	}
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "%s\nid: %s\nfetched: %d\nversion: STSv1\nmode: %s\nmax_age: %d\n", policyFormat, p.ID, p.Fetched.Unix(), p.Mode, int64(p.MaxAge/time.Second))
+	for _, mx := range p.MX {
+		fmt.Fprintf(&b, "mx: %s\n", mx)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return faultfs.WriteFile(d.Dir, name, b.Bytes(), 0o600)
+}
+
+// policyFile is the name of a domain's file; a domain is checked, since it comes from an address.
+func policyFile(domain string) (string, error) {
+	name, err := asciiName(domain)
+	if err != nil || strings.HasPrefix(name, "[") {
+		return "", fmt.Errorf("no policy file for %.80q", domain)
+	}
+	return name + ".sts", nil
+}
+
+func parsePolicyFile(domain string, data []byte) (*STSPolicy, error) {
+	text, ok := strings.CutPrefix(string(data), policyFormat+"\n")
+	if !ok {
+		return nil, fmt.Errorf("policy file of %s is not of format %q", domain, policyFormat)
+	}
+	p, err := ParseSTSPolicy(text)
+	if err != nil {
+		return nil, fmt.Errorf("policy file of %s: %w", domain, err)
+	}
+	p.Domain = domain
+	for line := range strings.SplitSeq(text, "\n") {
+		key, value, _ := strings.Cut(line, ": ")
+		switch key {
+		case "id":
+			p.ID = value
+		case "fetched":
+			n, err := strconv.ParseInt(value, 10, 64)
+			if err != nil {
+				return nil, fmt.Errorf("policy file of %s: fetched %.40q", domain, value)
+			}
+			p.Fetched = time.Unix(n, 0)
+		}
+	}
+	return p, nil
+}

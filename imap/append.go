@@ -1,0 +1,185 @@
+package imap
+
+import (
+	"context"
+	"iter"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/goniec-mail/goniec/imap/internal/wire"
+	"github.com/goniec-mail/goniec/mailbox"
+)
+
+// maxMultiAppend limits the messages of one APPEND.
+const maxMultiAppend = 1000
+
+// appendMessages stores messages (RFC 9051 §6.3.12), several in one command all or none (RFC 3502).
+// Literals are streamed into the store; nothing is asked for before it is known that the mailbox is
+// there and the size allowed.
+func (c *conn) appendMessages(ctx context.Context) error {
+	d := &c.dec
+	d.Limits.Literals = maxMultiAppend + 1
+	defer func() { d.Limits.Literals = 0 }()
+	mb, validity, err := c.appendTarget(ctx)
+	if err != nil {
+		return err
+	}
+	defer mb.Close()
+	metas, err := c.appendAll(ctx, mb, maxMultiAppend)
+	if e := d.Err(); e != nil {
+		return grammar(e)
+	}
+	if err != nil {
+		return tryCreate(err)
+	}
+	c.done.code, c.done.text = appendUID(validity, metas), "stored"
+	return nil
+}
+
+// appendTarget reads the name of the mailbox and opens it, before any message is asked for.
+func (c *conn) appendTarget(ctx context.Context) (mb mailbox.Mailbox, validity uint32, err error) {
+	d := &c.dec
+	d.SP()
+	name := d.Mailbox()
+	d.SP()
+	if err := d.Err(); err != nil {
+		return nil, 0, grammar(err)
+	}
+	if mb, err = c.account.Open(ctx, name); err != nil {
+		return nil, 0, tryCreate(err)
+	}
+	ch, err := mb.Changes(ctx, mailbox.Latest)
+	if err == nil && ch.State.ReadOnly {
+		err = mailbox.ErrReadOnly
+	}
+	if err != nil {
+		_ = mb.Close()
+		return nil, 0, failed(err)
+	}
+	return mb, ch.State.UIDValidity, nil
+}
+
+// appendAll streams the messages of the command into mb. A single message, the usual case, takes
+// the store's simplest way.
+func (c *conn) appendAll(ctx context.Context, mb mailbox.Mailbox, limit int) ([]mailbox.Meta, error) {
+	next, stop := iter.Pull2(c.messages(limit))
+	defer stop()
+	first, err, _ := next()
+	if err != nil {
+		return nil, err
+	}
+	return mailbox.AppendAll(ctx, mb, func(yield func(mailbox.NewMessage, error) bool) {
+		ok := true
+		for msg, err := first, error(nil); ok; msg, err, ok = next() {
+			if !yield(msg, err) {
+				return
+			}
+		}
+	})
+}
+
+// messages yields the messages of the command, limit at the most, as they are read.
+func (c *conn) messages(limit int) iter.Seq2[mailbox.NewMessage, error] {
+	d := &c.dec
+	return func(yield func(mailbox.NewMessage, error) bool) {
+		for n := 0; ; n++ {
+			o, lit, utf8 := c.messageHead()
+			err := d.Err()
+			if err == nil {
+				err = c.admit(lit, n, limit)
+			}
+			if err != nil {
+				yield(mailbox.NewMessage{}, err)
+				return
+			}
+			if !yield(mailbox.NewMessage{Msg: lit.Open(), Options: o}, nil) {
+				return
+			}
+			d.CloseLiteral()
+			if utf8 {
+				d.Expect(')')
+			}
+			if d.AtEnd() {
+				if err := d.Err(); err != nil {
+					yield(mailbox.NewMessage{}, err)
+				}
+				return
+			}
+			d.SP()
+		}
+	}
+}
+
+// messageHead reads what stands before a message's octets.
+func (c *conn) messageHead() (o mailbox.AppendOptions, lit wire.Literal, utf8 bool) {
+	d := &c.dec
+	if d.Peek() == '(' {
+		o.Flags = d.Flags()
+		d.SP()
+	}
+	if d.Peek() == '"' {
+		o.Date = d.DateTime()
+		d.SP()
+	}
+	if c := d.Peek(); c == 'U' || c == 'u' { // RFC 6855 §4
+		if d.Keyword() != "UTF8" {
+			d.Fail("unknown kind of message data")
+		}
+		d.SP()
+		d.Expect('(')
+		utf8 = true
+	}
+	if o.Date.Unix() < 0 && !o.Date.IsZero() {
+		o.Date = time.Unix(1, 0) // before the epoch of stores
+	}
+	return o, d.LiteralHead(), utf8
+}
+
+// admit refuses a message before it is asked for.
+func (c *conn) admit(lit wire.Literal, n, limit int) error {
+	switch {
+	case n >= limit:
+		return no("LIMIT", "too many messages in one command")
+	case c.MaxMessageBytes >= 0 && lit.Size > c.MaxMessageBytes:
+		return no("TOOBIG", "message is larger than %d octets", c.MaxMessageBytes) // RFC 7889 §5.1
+	}
+	return nil
+}
+
+// appendUID is the code that tells the UIDs of new messages (RFC 4315 §3).
+func appendUID(validity uint32, metas []mailbox.Meta) string {
+	var uids []mailbox.UID
+	for _, m := range metas {
+		uids = append(uids, m.UID)
+	}
+	return "APPENDUID " + strconv.FormatUint(uint64(validity), 10) + " " + uidList(uids)
+}
+
+// uidList writes UIDs in their order, runs as ranges.
+func uidList(uids []mailbox.UID) string {
+	var e wire.Encoder
+	var b textBuffer
+	e.Reset(&b)
+	e.UIDs(uids)
+	return string(b)
+}
+
+// textBuffer is a wire.Output that collects.
+type textBuffer []byte
+
+func (b *textBuffer) Write(p []byte) (int, error) { *b = append(*b, p...); return len(p), nil }
+
+func (b *textBuffer) WriteString(s string) (int, error) { *b = append(*b, s...); return len(s), nil }
+func (b *textBuffer) WriteByte(c byte) error            { *b = append(*b, c); return nil }
+
+// copyUID makes COPYUID of a copy (RFC 4315 §3); nothing when nothing was copied.
+func copyUID(r mailbox.CopyResult) string {
+	if len(r.Source) == 0 {
+		return ""
+	}
+	if !slices.IsSorted(r.Source) {
+		return "" // pairs in an order of their own have no form
+	}
+	return "COPYUID " + strconv.FormatUint(uint64(r.UIDValidity), 10) + " " + uidList(r.Source) + " " + uidList(r.Dest)
+}

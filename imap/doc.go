@@ -1,0 +1,78 @@
+// Package imap is an IMAP server over package mailbox: IMAP4rev2, IMAP4rev1 and the extensions that
+// clients use.
+//
+//	server := &imap.Server{Addr: "127.0.0.1:2143", Store: store, Auth: users}
+//	err := server.ListenAndServe()
+//
+// Whatever implements mailbox.Store can be shown: a Maildir, an mbox file, memory, or a database of
+// one's own through mailbox.FromSource and its five methods.
+//
+// # What it speaks
+//
+//	RFC 9051  IMAP4rev2                RFC 3501  IMAP4rev1
+//	RFC 2177  IDLE                     RFC 2342  NAMESPACE (one personal namespace)
+//	RFC 2971  ID                       RFC 3348  CHILDREN
+//	RFC 3502  MULTIAPPEND              RFC 3516  BINARY
+//	RFC 3691  UNSELECT                 RFC 4315  UIDPLUS
+//	RFC 4466  grammar of parameters    RFC 4731  ESEARCH
+//	RFC 4959  SASL-IR                  RFC 5032  WITHIN
+//	RFC 5161  ENABLE                   RFC 5182  SEARCHRES
+//	RFC 5256  SORT, THREAD             RFC 5258  LIST-EXTENDED
+//	RFC 5530  response codes           RFC 5819  LIST-STATUS
+//	RFC 5957  SORT=DISPLAY             RFC 6154  SPECIAL-USE, CREATE-SPECIAL-USE
+//	RFC 6851  MOVE                     RFC 6855  UTF8=ACCEPT
+//	RFC 7162  CONDSTORE, QRESYNC       RFC 7888  LITERAL+; LITERAL- before login
+//	RFC 7889  APPENDLIMIT              RFC 8438  STATUS=SIZE
+//	RFC 8514  SAVEDATE                 RFC 9208  QUOTA (reading; SETQUOTA is refused)
+//	RFC 9394  PARTIAL                  RFC 9585  INPROGRESS
+//	RFC 5464  METADATA (of mailboxes)  RFC 8437  UNAUTHENTICATE
+//	RFC 8474  OBJECTID                 RFC 8508  REPLACE
+//	RFC 8970  PREVIEW                  RFC 8314  implicit TLS by ServeTLS
+//
+// What is advertised depends on the state of the connection, on TLS and on what the store can do; a
+// test holds a dialogue against each name.
+//
+// # Sessions
+//
+// Commands of a connection run in their order; the answers of pipelined ones leave in one write. A
+// selected mailbox is a mailbox.View: message numbers change only when the client was told. What
+// others do is told at the end of each command and in IDLE, expunges never during FETCH, STORE and
+// SEARCH by number. A message that another session expunged keeps its number until then; a command that
+// wants it does the rest and answers NO [EXPUNGEISSUED]. A mailbox that is deleted, or made anew with another UIDVALIDITY,
+// ends the sessions that have it selected.
+//
+// An idle connection has one goroutine and no buffers; in IDLE, the store's notification starts another
+// one for as long as it takes to tell the news.
+//
+// # Messages
+//
+// Bodies are streamed in both directions: memory does not depend on their size, nor on how fast the
+// peer reads. What FETCH shows is what was stored, octet by octet; NUL, which the grammar has no
+// place for, is not replaced. ENVELOPE, BODY, BODYSTRUCTURE and the usual header fields are rendered
+// once and given to stores that keep them (mailbox.Derived). \Seen is set when the octets were sent.
+//
+// APPEND, COPY, MOVE and STORE answer OK when the store says that the effect is durable. A command
+// that fails has stored nothing; MULTIAPPEND stores all messages or none, as far as the store's AppendAll
+// promises it.
+//
+// # Limits
+//
+//	Server.MaxLineBytes       line of a command             64 KiB; 12.5 KiB before login
+//	Server.MaxLiteralBytes    literals of a command         1 MiB, 1,000 of them; 8 KiB before login
+//	Server.MaxMessageBytes    message of APPEND             50 MiB, 1,000 messages a command
+//	Server.MaxErrors          malformed commands in a row   20
+//	Server.MaxJunk            NOOP and the like in a row    100, when faster than one a second
+//	                          levels of nesting             100
+//	                          FETCH items, field names      200, 1,000
+//	                          octets of selected fields     1 MiB
+//	                          search keys                   998
+//	                          octets of LIST patterns       4 KiB
+//
+// A line that is too long, and a literal whose size makes no sense, end the session: nobody knows what
+// follows.
+//
+// # What is not here yet
+//
+// A client. ACL and namespaces of other users, NOTIFY, CATENATE, URLAUTH, CONTEXT, MULTISEARCH, ESORT. Search
+// texts are UTF-8 (BADCHARSET names the charsets). SUBSCRIBE keeps names that do not exist. \Recent is never set.
+package imap

@@ -1,0 +1,259 @@
+package imap
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+
+	"github.com/goniec-mail/goniec/mailbox"
+)
+
+// returns are the result options of RFC 4731, RFC 5182 and RFC 9394.
+type returns uint8
+
+const (
+	returnMin returns = 1 << iota
+	returnMax
+	returnAll
+	returnCount
+	returnSave
+	returnPartial
+
+	returnExtended // RETURN was given: the answer is ESEARCH
+)
+
+// searching is one SEARCH command.
+type searching struct {
+	by      numbering
+	returns returns
+	partial window
+	parser  searchParser
+	key     mailbox.Criterion
+}
+
+func (c *conn) search(ctx context.Context) error    { return c.searchBy(ctx, byNumber) }
+func (c *conn) uidSearch(ctx context.Context) error { return c.searchBy(ctx, byUID) }
+
+// searchBy answers SEARCH (RFC 9051 §6.4.4).
+func (c *conn) searchBy(ctx context.Context, by numbering) error {
+	s := searching{by: by, parser: searchParser{c: c, ctx: ctx}}
+	if err := c.searchArguments(&s); err != nil {
+		return err
+	}
+	if s.returns&returnSave != 0 {
+		c.box.saved = nil // RFC 5182 §2.1: also when the search fails
+	}
+	res, err := c.find(ctx, s.key)
+	if err != nil {
+		return err
+	}
+	if s.returns&returnSave != 0 {
+		c.box.saved = s.save(res.UIDs)
+	}
+	if s.returns == 0 && !c.has(rev2) {
+		c.searchLine(&s, res)
+		return nil
+	}
+	if s.returns&^returnExtended == 0 {
+		s.returns |= returnAll // RFC 4731 §3.1: RETURN ()
+	}
+	return c.esearch(ctx, &s, res)
+}
+
+// find evaluates keys over the messages that the client knows.
+func (c *conn) find(ctx context.Context, key mailbox.Criterion) (mailbox.SearchResult, error) {
+	known := mailbox.Criterion{Key: mailbox.KeyUIDs, UIDs: c.box.view.UIDSet()}
+	defer c.working()()
+	key.Of = append([]mailbox.Criterion{known}, key.Of...) // a program is a KeyAnd
+	res, err := mailbox.Search(ctx, c.box.mb, key)
+	if err != nil {
+		return res, failed(fmt.Errorf("search: %w", err))
+	}
+	return res, nil
+}
+
+func (c *conn) searchArguments(s *searching) error {
+	d := &c.dec
+	d.SP()
+	if c.peekWord("RETURN") {
+		d.Keyword()
+		d.SP()
+		c.returnsList(s)
+		d.SP()
+	}
+	if c.peekWord("CHARSET") {
+		d.Keyword()
+		if err := c.charset(); err != nil {
+			return err
+		}
+	}
+	s.key = s.parser.parse()
+	if err := c.end(); err != nil {
+		return err
+	}
+	if s.parser.err != nil {
+		return failed(s.parser.err)
+	}
+	if s.parser.modSeq {
+		c.turnOn(condStore)
+	}
+	return nil
+}
+
+// peekWord reports whether a word comes next.
+func (c *conn) peekWord(word string) bool { return c.dec.PeekKeyword() == word }
+
+// returnsList reads the result options.
+func (c *conn) returnsList(s *searching) {
+	d := &c.dec
+	s.returns |= returnExtended
+	d.List(func() {
+		switch name := d.Keyword(); name {
+		case "MIN":
+			s.returns |= returnMin
+		case "MAX":
+			s.returns |= returnMax
+		case "ALL":
+			s.returns |= returnAll
+		case "COUNT":
+			s.returns |= returnCount
+		case "SAVE":
+			s.returns |= returnSave
+		case "PARTIAL":
+			d.SP()
+			s.returns |= returnPartial
+			s.partial = c.window()
+		default:
+			d.Fail("unknown result option " + name)
+		}
+	})
+	if s.returns&returnPartial != 0 && s.returns&returnAll != 0 {
+		d.Fail("ALL and PARTIAL exclude each other") // RFC 9394 §3.1
+	}
+}
+
+// save returns what "$" stands for: with MIN or MAX alone only these (RFC 5182 §2.1).
+func (s *searching) save(found mailbox.UIDSet) mailbox.UIDSet {
+	if s.returns&(returnAll|returnCount|returnPartial) != 0 || s.returns&(returnMin|returnMax) == 0 {
+		return found
+	}
+	return s.ends(found)
+}
+
+// ends returns the lowest and highest of found, as far as they are asked for.
+func (s *searching) ends(found mailbox.UIDSet) mailbox.UIDSet {
+	var b mailbox.UIDSetBuilder
+	if s.returns&returnMin != 0 {
+		b.Add(found.Min())
+	}
+	if s.returns&returnMax != 0 {
+		b.Add(found.Max())
+	}
+	return b.Set()
+}
+
+// searchLine writes the answer of IMAP4rev1.
+func (c *conn) searchLine(s *searching, res mailbox.SearchResult) {
+	c.enc.Raw("* SEARCH")
+	for number, uid := range c.box.view.Each(res.UIDs) {
+		c.enc.SP()
+		c.enc.Number(s.by.choose(number, uid))
+	}
+	if s.parser.modSeq && res.ModSeq > 0 {
+		c.enc.Raw(" (MODSEQ ")
+		c.enc.Number(uint64(res.ModSeq))
+		c.enc.Raw(")")
+	}
+	c.enc.CRLF()
+}
+
+// choose returns the number by which a command names a message.
+func (by numbering) choose(number uint32, uid mailbox.UID) uint64 {
+	if by == byUID {
+		return uint64(uid)
+	}
+	return uint64(number)
+}
+
+// esearch writes ESEARCH (RFC 4731, RFC 9051 §7.3.4).
+func (c *conn) esearch(ctx context.Context, s *searching, res mailbox.SearchResult) error {
+	if s.returns&^returnExtended == returnSave {
+		return nil // RFC 5182 §2.1: nothing is told
+	}
+	c.enc.Raw(`* ESEARCH (TAG "` + c.tag + `")`)
+	if s.by == byUID {
+		c.enc.Raw(" UID")
+	}
+	if !res.UIDs.Empty() {
+		c.esearchEnds(s, res.UIDs)
+		if s.returns&returnAll != 0 {
+			c.enc.Raw(" ALL ")
+			c.numbers(s.by, res.UIDs)
+		}
+	}
+	if s.returns&returnPartial != 0 {
+		c.esearchPartial(s, res.UIDs)
+	}
+	if s.returns&returnCount != 0 {
+		c.enc.Raw(" COUNT ")
+		c.enc.Number(uint64(res.UIDs.Len()))
+	}
+	if s.parser.modSeq && !res.UIDs.Empty() {
+		high, err := c.modSeqOf(ctx, s, res)
+		if err != nil {
+			return err
+		}
+		c.enc.Raw(" MODSEQ " + strconv.FormatUint(uint64(high), 10))
+	}
+	c.enc.CRLF()
+	return nil
+}
+
+func (c *conn) esearchEnds(s *searching, found mailbox.UIDSet) {
+	if s.returns&returnMin != 0 {
+		c.enc.Raw(" MIN ")
+		c.numbers(s.by, mailbox.UIDs(found.Min()))
+	}
+	if s.returns&returnMax != 0 {
+		c.enc.Raw(" MAX ")
+		c.numbers(s.by, mailbox.UIDs(found.Max()))
+	}
+}
+
+// esearchPartial writes the messages of a window (RFC 9394 §3.1).
+func (c *conn) esearchPartial(s *searching, found mailbox.UIDSet) {
+	c.enc.Raw(" PARTIAL (" + s.partial.String() + " ")
+	if part := s.partial.of(found); part.Empty() {
+		c.enc.Raw("NIL")
+	} else {
+		c.numbers(s.by, part)
+	}
+	c.enc.Raw(")")
+}
+
+// numbers writes a set of messages as UIDs or sequence numbers.
+func (c *conn) numbers(by numbering, uids mailbox.UIDSet) {
+	if by == byUID {
+		c.enc.UIDSet(uids)
+		return
+	}
+	c.enc.NumSet(c.box.view.Numbers(uids))
+}
+
+// modSeqOf is the mod-sequence that an ESEARCH tells: the highest of what it names (RFC 7162 §3.1.10).
+func (c *conn) modSeqOf(ctx context.Context, s *searching, res mailbox.SearchResult) (high mailbox.ModSeq, err error) {
+	if s.returns&(returnAll|returnCount|returnPartial) != 0 {
+		return res.ModSeq, nil
+	}
+	ch, err := c.box.mb.Changes(ctx, 0)
+	if err != nil {
+		return 0, failed(err)
+	}
+	named := s.ends(res.UIDs)
+	for m := range ch.Messages {
+		if m.ModSeq > high && named.Contains(m.UID) {
+			high = m.ModSeq
+		}
+	}
+	return max(high, 1), nil
+}

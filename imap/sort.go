@@ -1,0 +1,202 @@
+package imap
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/goniec-mail/goniec/mailbox"
+)
+
+func (c *conn) sort(ctx context.Context) error      { return c.sortBy(ctx, byNumber) }
+func (c *conn) uidSort(ctx context.Context) error   { return c.sortBy(ctx, byUID) }
+func (c *conn) thread(ctx context.Context) error    { return c.threadBy(ctx, byNumber) }
+func (c *conn) uidThread(ctx context.Context) error { return c.threadBy(ctx, byUID) }
+
+// sortBy answers SORT (RFC 5256 §3, RFC 5957).
+func (c *conn) sortBy(ctx context.Context, by numbering) error {
+	c.dec.SP()
+	order := c.sortOrder()
+	s, uids, err := c.findWithCharset(ctx, by)
+	if err != nil {
+		return err
+	}
+	stop := c.working()
+	sorted, err := mailbox.Sort(ctx, c.box.mb, uids, order)
+	stop()
+	if err != nil {
+		return failed(fmt.Errorf("sort: %w", err))
+	}
+	c.enc.Raw("* SORT")
+	for _, uid := range sorted {
+		c.enc.SP()
+		c.enc.Number(by.choose(c.numberFor(by, uid), uid))
+	}
+	if s.modSeq > 0 {
+		c.enc.Raw(" (MODSEQ ")
+		c.enc.Number(uint64(s.modSeq))
+		c.enc.Raw(")")
+	}
+	c.enc.CRLF()
+	return nil
+}
+
+// numberFor is the sequence number of a message where the command needs it.
+func (c *conn) numberFor(by numbering, uid mailbox.UID) uint32 {
+	if by == byUID {
+		return 0
+	}
+	return c.box.view.Number(uid)
+}
+
+// sortKeys are the names of keys.
+func sortKeys() map[string]mailbox.SortKey {
+	return map[string]mailbox.SortKey{
+		"ARRIVAL": mailbox.SortArrival, "CC": mailbox.SortCc, "DATE": mailbox.SortDate, "FROM": mailbox.SortFrom,
+		"SIZE": mailbox.SortSize, "SUBJECT": mailbox.SortSubject, "TO": mailbox.SortTo,
+		"DISPLAYFROM": mailbox.SortDisplayFrom, "DISPLAYTO": mailbox.SortDisplayTo,
+	}
+}
+
+// maxSortKeys is more than there are different keys.
+const maxSortKeys = 20
+
+// sortOrder reads the list of keys.
+func (c *conn) sortOrder() (order []mailbox.SortOrder) {
+	d := &c.dec
+	reverse := false
+	d.List(func() {
+		name := d.Keyword()
+		if name == "REVERSE" && !reverse {
+			reverse = true
+			return
+		}
+		key, ok := sortKeys()[name]
+		if !ok || len(order) >= maxSortKeys {
+			d.Fail("unknown sort key " + name)
+		}
+		order = append(order, mailbox.SortOrder{Key: key, Reverse: reverse})
+		reverse = false
+	})
+	if len(order) == 0 || reverse {
+		d.Fail("a sort key is missing")
+	}
+	return order
+}
+
+// charsetSearch is what SORT and THREAD learn of their search.
+type charsetSearch struct {
+	modSeq mailbox.ModSeq // to be told; 0 = not asked for
+}
+
+// findWithCharset reads charset and search program, and searches.
+func (c *conn) findWithCharset(ctx context.Context, by numbering) (cs charsetSearch, uids mailbox.UIDSet, err error) {
+	if err := c.charset(); err != nil {
+		return cs, nil, err
+	}
+	s := searching{by: by, parser: searchParser{c: c, ctx: ctx}}
+	s.key = s.parser.parse()
+	if err := c.end(); err != nil {
+		return cs, nil, err
+	}
+	if s.parser.err != nil {
+		return cs, nil, failed(s.parser.err)
+	}
+	if s.parser.modSeq {
+		c.turnOn(condStore)
+	}
+	res, err := c.find(ctx, s.key)
+	if s.parser.modSeq {
+		cs.modSeq = res.ModSeq
+	}
+	return cs, res.UIDs, err
+}
+
+// threadBy answers THREAD (RFC 5256 §4).
+func (c *conn) threadBy(ctx context.Context, by numbering) error {
+	c.dec.SP()
+	algorithm := mailbox.ThreadAlgorithm(c.dec.Keyword())
+	if algorithm != mailbox.ThreadReferences && algorithm != mailbox.ThreadOrderedSubject {
+		c.dec.Fail("unknown threading algorithm")
+	}
+	_, uids, err := c.findWithCharset(ctx, by)
+	if err != nil {
+		return err
+	}
+	stop := c.working()
+	nodes, err := mailbox.Thread(ctx, c.box.mb, uids, algorithm)
+	stop()
+	if err != nil {
+		return failed(fmt.Errorf("thread: %w", err))
+	}
+	c.enc.Raw("* THREAD")
+	if len(nodes) > 0 {
+		c.enc.SP()
+	}
+	w := threadWriter{c: c, by: by, nodes: nodes, siblings: countSiblings(nodes)}
+	for i := range nodes {
+		w.node(i)
+	}
+	w.closeTo(0)
+	c.enc.CRLF()
+	return nil
+}
+
+// countSiblings returns for each node how many children its parent has; 0 for roots.
+func countSiblings(nodes []mailbox.ThreadNode) []int {
+	siblings, children := make([]int, len(nodes)), make([]int, len(nodes))
+	parent := make([]int, len(nodes))
+	var path []int
+	for i, n := range nodes {
+		path = append(path[:n.Depth], i)
+		if n.Depth > 0 {
+			parent[i] = path[n.Depth-1]
+			children[parent[i]]++
+		}
+	}
+	for i, n := range nodes {
+		if n.Depth > 0 {
+			siblings[i] = children[parent[i]]
+		}
+	}
+	return siblings
+}
+
+// threadWriter writes threads: a message and its only child stand behind each other, several children
+// each in parentheses.
+type threadWriter struct {
+	c        *conn
+	by       numbering
+	nodes    []mailbox.ThreadNode
+	siblings []int
+	opened   []bool // by depth: the node there stands in parentheses of its own
+	numbered bool   // a number stands just before
+}
+
+func (w *threadWriter) node(i int) {
+	n := w.nodes[i]
+	w.closeTo(n.Depth)
+	own := n.Depth == 0 || w.siblings[i] > 1
+	w.opened = append(w.opened, own)
+	if w.numbered {
+		w.c.enc.SP()
+	}
+	if own {
+		w.c.enc.Raw("(")
+	}
+	w.numbered = n.UID != 0
+	if w.numbered {
+		w.c.enc.Number(w.by.choose(w.c.numberFor(w.by, n.UID), n.UID))
+	}
+}
+
+// closeTo ends all nodes from a depth on.
+func (w *threadWriter) closeTo(depth int) {
+	for len(w.opened) > depth {
+		last := len(w.opened) - 1
+		if w.opened[last] {
+			w.c.enc.Raw(")")
+			w.numbered = false
+		}
+		w.opened = w.opened[:last]
+	}
+}

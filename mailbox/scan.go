@@ -1,0 +1,198 @@
+package mailbox
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"strings"
+
+	"github.com/goniec-mail/goniec"
+	"github.com/goniec-mail/goniec/mime"
+)
+
+// scanner looks for several folded texts in one pass over a message. Memory is one window, whatever
+// the size of the message.
+type scanner struct {
+	needles []needle
+	longest int
+	left    int // needles not yet found in the message at hand
+
+	fold   caseFolder
+	window []byte // folded text: the end of what was looked through, then what is new
+	input  []byte // raw text: octets of a character that was cut off, then what is read
+}
+
+type needle struct {
+	text   []byte
+	header bool // look into the header of the message too
+	found  bool
+}
+
+// scanBlock is how much text is looked through at a time.
+const scanBlock = 32 << 10
+
+func (s *scanner) add(text string, header bool) int {
+	s.needles = append(s.needles, needle{text: []byte(text), header: header})
+	s.longest = max(s.longest, len(text))
+	return len(s.needles) - 1
+}
+
+func (s *scanner) found(i int) bool { return s.needles[i].found }
+
+func (s *scanner) reset() {
+	for i := range s.needles {
+		s.needles[i].found = false
+	}
+	s.left = len(s.needles)
+}
+
+// look looks for the needles in the window and keeps its end, where a needle may begin. It reports
+// whether a new one was found.
+func (s *scanner) look(header bool) (news bool) {
+	for i := range s.needles {
+		n := &s.needles[i]
+		if !n.found && (n.header || !header) && bytes.Contains(s.window, n.text) {
+			n.found, news = true, true
+			s.left--
+		}
+	}
+	if keep := s.longest - 1; len(s.window) > keep {
+		s.window = s.window[:copy(s.window, s.window[len(s.window)-keep:])]
+	}
+	return news
+}
+
+// message reports whether a message matches, reading no more of it than needed.
+func (q *query) message(msg Message) (bool, error) {
+	q.start(msg.Meta)
+	if q.size = msg.Content.Size(); q.holds() != holdsUnknown {
+		return q.holds() == holdsYes, nil
+	}
+	if q.headers {
+		if err := q.readHeader(msg.Content); err != nil {
+			return false, err
+		}
+		if h := q.holds(); h != holdsUnknown {
+			return h == holdsYes, nil
+		}
+	}
+	if err := q.scan(msg.Content); err != nil {
+		return false, err
+	}
+	return q.holds() == holdsYes, nil
+}
+
+func (q *query) readHeader(c goniec.Content) (err error) {
+	q.header, err = readHeader(c)
+	return err
+}
+
+// readHeader reads a message's header, as far as mime's limits go.
+func readHeader(c goniec.Content) (*mime.Header, error) {
+	h, err := mime.ReadHeader(goniec.NewReader(c), mime.Options{})
+	var w *mime.Warning
+	if !errors.As(err, &w) {
+		return h, err
+	}
+	// Beyond the limits: a Reader gives the fields that are within them.
+	r := mime.NewReader(goniec.NewReader(c), mime.Options{})
+	defer r.Close()
+	if _, err = r.Next(); err != nil {
+		return nil, err
+	}
+	return r.Header(), nil
+}
+
+// scan goes through the parts of a message until the criteria are decided.
+func (q *query) scan(c goniec.Content) error {
+	r := mime.NewReader(goniec.NewReader(c), mime.Options{})
+	defer r.Close()
+	for {
+		part, err := r.Next()
+		if err == io.EOF {
+			q.whole = true
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if q.scanFields(r.Header(), part.Parent < 0) && q.holds() != holdsUnknown {
+			return nil
+		}
+		if part.Kind == mime.Leaf && (part.Type.Is("text") || part.Type.Is("message")) {
+			if done, err := q.scanText(textOf(r, part)); done || err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// scanFields looks through a header: of the message itself for KeyText only, of parts for KeyBody
+// too, since they are in the body. Fields are looked at decoded and unfolded.
+func (q *query) scanFields(h *mime.Header, top bool) (news bool) {
+	s := &q.texts
+	s.window = s.window[:0]
+	for _, f := range h.All() {
+		raw := f.Raw()
+		if plainField(raw) {
+			s.window, _ = appendUpper(s.window, raw)
+		} else {
+			s.window, _ = s.fold.fold(s.window, []byte(f.Name()+": "+f.Text()), true)
+			s.window = append(s.window, '\n')
+		}
+		if len(s.window) > scanBlock {
+			news = s.look(top) || news
+		}
+	}
+	news = s.look(top) || news
+	s.window = s.window[:0]
+	return news
+}
+
+// plainField reports whether a field reads the same decoded: one line of ASCII without encoded words.
+func plainField(raw string) bool {
+	for i := range len(raw) {
+		switch c := raw[i]; {
+		case c >= 0x80, c == '=' && i+1 < len(raw) && raw[i+1] == '?':
+			return false
+		case c == '\n' && i+1 < len(raw):
+			return false
+		}
+	}
+	return true
+}
+
+// textOf returns the text of a part. What is, or is taken for, UTF-8 needs no conversion: fold sees to
+// octets that are none.
+func textOf(r *mime.Reader, part *mime.Part) io.Reader {
+	switch strings.ToLower(part.Type.Charset()) {
+	case "", "us-ascii", "ascii", "utf-8", "utf8":
+		return r.Decoded()
+	}
+	return r.Text()
+}
+
+// scanText looks through a text in pieces. done: the criteria are decided.
+func (q *query) scanText(r io.Reader) (done bool, err error) {
+	s := &q.texts
+	if s.input == nil {
+		s.input = make([]byte, 0, scanBlock)
+	}
+	s.window, s.input = s.window[:0], s.input[:0]
+	for {
+		n, err := r.Read(s.input[len(s.input):scanBlock])
+		s.input = s.input[:len(s.input)+n]
+		if err != nil && err != io.EOF {
+			return false, err
+		}
+		var rest int
+		s.window, rest = s.fold.fold(s.window, s.input, err == io.EOF)
+		s.input = s.input[:copy(s.input, s.input[len(s.input)-rest:])]
+		if s.look(false) && q.holds() != holdsUnknown {
+			return true, nil
+		}
+		if err == io.EOF {
+			return false, nil
+		}
+	}
+}
