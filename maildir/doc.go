@@ -57,7 +57,7 @@
 //	goniec-rename              a renaming of folders under way
 //	goniec-special-use         the folder's special use (RFC 6154)
 //	goniec-uidvalidity         the highest UIDVALIDITY given in the account
-//	goniec-lock, -pop3-lock    flock(2) between our processes
+//	goniec-lock, goniec-pop3-lock, goniec-move-lock    flock(2) between our processes
 //	courierimap*               Courier's UIDs, keywords and subscriptions, read once
 //
 // # Other programs
