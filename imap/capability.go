@@ -50,6 +50,9 @@ func (c *conn) capabilities() string {
 	if _, ok := mailbox.As[mailbox.QuotaKeeper](c.account); ok {
 		names = append(names, "QUOTA", "QUOTA=RES-STORAGE", "QUOTA=RES-MESSAGE")
 	}
+	if c.deflate == nil {
+		names = append(names, "COMPRESS=DEFLATE")
+	}
 	if c.offers&objectIDs != 0 {
 		names = append(names, "OBJECTID")
 	}

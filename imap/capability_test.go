@@ -56,6 +56,7 @@ var proofs = map[string][2]string{
 	"REPLACE":               {"replace.txt", "UID REPLACE"},
 	"UNAUTHENTICATE":        {"unauthenticate.txt", "UNAUTHENTICATE"},
 	"INPROGRESS":            {"inprogress.txt", "INPROGRESS"},
+	"COMPRESS=DEFLATE":      {"compress.txt", "COMPRESS DEFLATE"},
 	"APPENDLIMIT":           {"append.txt", "TOOBIG"},
 }
 

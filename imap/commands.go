@@ -63,6 +63,7 @@ func commands() []command {
 		{"AUTHENTICATE", notAuthenticated, 0, (*conn).authenticate},
 		{"LOGIN", notAuthenticated, 0, (*conn).login},
 
+		{"COMPRESS", loggedIn, 0, (*conn).compress},
 		{"ENABLE", loggedIn, 0, (*conn).enable},
 		{"SELECT", loggedIn, quiet, (*conn).selectBox},
 		{"EXAMINE", loggedIn, quiet, (*conn).examine},

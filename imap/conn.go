@@ -31,6 +31,7 @@ type conn struct {
 	user    string
 	account mailbox.Account
 	offers  offers
+	deflate *deflater // nil: no compression
 	enabled features
 	box     *selection // nil: none is selected
 	idler   idler
@@ -98,7 +99,13 @@ func (c *conn) leave() {
 }
 
 // flush sends what is written.
-func (c *conn) flush() error { return c.out.Flush() }
+func (c *conn) flush() error {
+	err := c.out.Flush()
+	if c.deflate != nil && err == nil {
+		err = c.deflate.flush()
+	}
+	return err
+}
 
 // continueLiteral asks for a synchronising literal.
 func (c *conn) continueLiteral() error {

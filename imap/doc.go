@@ -15,6 +15,7 @@
 //	RFC 3502  MULTIAPPEND              RFC 3516  BINARY
 //	RFC 3691  UNSELECT                 RFC 4315  UIDPLUS
 //	RFC 4466  grammar of parameters    RFC 4731  ESEARCH
+//	RFC 4978  COMPRESS=DEFLATE
 //	RFC 4959  SASL-IR                  RFC 5032  WITHIN
 //	RFC 5161  ENABLE                   RFC 5182  SEARCHRES
 //	RFC 5256  SORT, THREAD             RFC 5258  LIST-EXTENDED
@@ -41,7 +42,7 @@
 // wants it does the rest and answers NO [EXPUNGEISSUED]. A mailbox that is deleted, or made anew with another UIDVALIDITY,
 // ends the sessions that have it selected.
 //
-// An idle connection has one goroutine and no buffers; in IDLE, the store's notification starts another
+// An idle connection has one goroutine and 1 KiB of input buffer (34 KiB under COMPRESS); in IDLE, the store's notification starts another
 // one for as long as it takes to tell the news.
 //
 // # Messages
