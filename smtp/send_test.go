@@ -11,6 +11,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/iotest"
 	"time"
@@ -24,7 +25,7 @@ import (
 // wireTap is a server that takes everything and keeps the octets that it was sent.
 type wireTap struct {
 	ehlo     string // extensions, as lines of the reply
-	sessions sync.WaitGroup
+	sessions atomic.Int32
 	mu       sync.Mutex
 	got      bytes.Buffer
 }
@@ -42,7 +43,7 @@ func (w *wireTap) serve(t testing.TB) goniec.RouteHost {
 			}
 			w.sessions.Add(1)
 			wg.Go(func() {
-				defer w.sessions.Done()
+				defer w.sessions.Add(-1)
 				defer c.Close()
 				_ = c.SetDeadline(time.Now().Add(20 * time.Second))
 				w.talk(c)
@@ -100,11 +101,10 @@ func (w *wireTap) line(r *bufio.Reader) (string, error) {
 		w.got.Write(b)
 	}()
 	for !bytes.HasSuffix(b, []byte("\r\n")) {
-		c, err := r.ReadByte()
-		if err != nil {
+		part, err := r.ReadBytes('\n')
+		if b = append(b, part...); err != nil {
 			return "", err
 		}
-		b = append(b, c)
 	}
 	return string(b), nil
 }
@@ -125,7 +125,7 @@ var smuggled = []string{
 // S03: what of that set is submitted reaches the wire without a bare CR or LF, and with every dot at the beginning of a line doubled,
 // or not at all: as a small message, a large one, a stream, in pieces, refused or normalised. S04: the same over BDAT.
 func TestS03S04Smuggling(t *testing.T) {
-	pad := strings.Repeat("padding padding padding padding\r\n", 3000)
+	pad := strings.Repeat("padding padding padding padding\r\n", 2200)
 	for _, ehlo := range []string{"", "250-PIPELINING\r\n", "250-PIPELINING\r\n250-CHUNKING\r\n"} {
 		tap := &wireTap{ehlo: "250-8BITMIME\r\n" + ehlo}
 		host := tap.serve(t)
@@ -140,7 +140,9 @@ func TestS03S04Smuggling(t *testing.T) {
 						pool := &smtp.Pool{Dialer: &smtp.Dialer{NormaliseNewlines: normalise}}
 						res, err := pool.Send(t.Context(), host, envelope("bob@example.org"), msg)
 						require.NoError(t, pool.Close())
-						tap.sessions.Wait()
+						for tap.sessions.Load() > 0 { // the server has read all of it
+							time.Sleep(50 * time.Microsecond)
+						}
 						wire := tap.take()
 						what := fmt.Sprintf("%q %s %d normalise=%v %q", seq, name, len(text), normalise, ehlo)
 						checkWire(t, wire, what)
