@@ -316,6 +316,7 @@ func TestRefusedMidway(t *testing.T) {
 			return
 		}
 		defer c.Close()
+		_ = c.(*net.TCPConn).SetReadBuffer(4096)
 		r := bufio.NewReader(c)
 		for _, line := range []string{"220 x", "250 x", "250 ok", "250 ok", "354 go"} {
 			_, _ = io.WriteString(c, line+"\r\n")
@@ -327,7 +328,7 @@ func TestRefusedMidway(t *testing.T) {
 	}()
 	c, err := new(smtp.Dialer).DialHost(t.Context(), hostAt(l.Addr(), goniec.TLSNone))
 	require.NoError(t, err)
-	_, err = c.Send(t.Context(), envelope("bob@example.org"), strings.NewReader(strings.Repeat("some line of text\r\n", 2<<20)))
+	_, err = c.Send(t.Context(), envelope("bob@example.org"), strings.NewReader(strings.Repeat("some line of text\r\n", 1<<19)))
 	require.ErrorContains(t, err, "said 552 5.3.4 that is enough at the message")
 	require.True(t, goniec.Permanent(err))
 	require.NoError(t, c.Close())

@@ -119,7 +119,7 @@ func (t *transaction) together(ctx context.Context) error {
 
 // byBDAT reports whether the message goes by BDAT (RFC 3030), which needs its exact size.
 func (t *transaction) byBDAT() bool {
-	exact := t.p.whole || t.p.content != nil && (t.binary || !t.c.d.NormaliseNewlines)
+	exact := t.p.whole || t.p.content != nil && (t.binary || !t.c.d.normalises())
 	return exact && t.c.offered.has(extChunking)
 }
 
@@ -261,7 +261,7 @@ func (t *transaction) sendChunk(ctx context.Context) error {
 // sendDotted sends the message as DATA wants it.
 func (t *transaction) sendDotted(ctx context.Context) error {
 	bare := crlf.Reject
-	if t.c.d.NormaliseNewlines {
+	if t.c.d.normalises() {
 		bare = crlf.Normalise
 	}
 	src := &textSource{ctx: ctx, r: t.p.reader()}
