@@ -37,7 +37,7 @@ const (
 	// new messages: mail must be able to leave.
 	reserveShare = 16
 	// retryFull is how long a full disk is left alone.
-	retryFull = time.Second
+	retryFull = 250 * time.Millisecond
 )
 
 // append writes one record behind the others and, if asked, returns when it is durable. The record

@@ -93,10 +93,14 @@ func (s *FileStore) readHeader(seg *segment) (why string, err error) {
 	if err != nil && err != io.EOF {
 		return "", err
 	}
-	if seg.parseHeader(b[:n]) {
+	full, ok, newer := seg.parseHeader(b[:n])
+	if ok && seg.size < full {
+		s.o.Logger.Error("queue: segment is cut short; what was behind is lost", "segment", seg.name, "size", seg.size, "was", full)
+	}
+	if ok {
 		return "", nil
 	}
-	if n == len(b) {
+	if n == len(b) && !newer {
 		c := cursor{b: b[segmentHeader:]}
 		seg.epoch = c.u64()
 		_, _, err := seg.readRecord(segmentHeader, nil)
@@ -108,7 +112,7 @@ func (s *FileStore) readHeader(seg *segment) (why string, err error) {
 			return "", err
 		}
 	}
-	return "its header is damaged, of another version, or it is no segment", nil
+	return "it is damaged, of another version or name, or no segment", nil
 }
 
 func (s *FileStore) setAside(name, why string) error {
