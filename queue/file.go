@@ -80,7 +80,8 @@ type FileStore struct {
 
 	// clean keeps messages in their place: held for reading by those who work with one, for
 	// writing by the cleaner that moves them.
-	clean sync.RWMutex
+	clean   sync.RWMutex
+	stripes [64]sync.Mutex // by message, for changes
 
 	mu      sync.Mutex
 	x       *index
