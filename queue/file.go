@@ -233,9 +233,7 @@ func (s *FileStore) Close() error {
 func (s *FileStore) closeFiles() error {
 	var errs []error
 	for _, seg := range s.log.segs {
-		if seg.pins.Add(-1) < 0 {
-			errs = append(errs, seg.file.Close())
-		}
+		seg.drop()
 	}
 	if s.log.spare != nil {
 		errs = append(errs, s.log.spare.file.Close())

@@ -81,7 +81,6 @@ func (s *FileStore) openSegment(name string) error {
 	if why != "" {
 		return s.setAside(name, why)
 	}
-	seg.start()
 	s.log.segs = append(s.log.segs, seg)
 	return nil
 }
@@ -193,7 +192,6 @@ func (s *FileStore) replay(seg *segment, cuts map[uint32]uint32, last bool) erro
 
 // reopenSegment prepares a segment that has no footer: the last one is written on, others are not.
 func (s *FileStore) reopenSegment(seg *segment, last bool) error {
-	seg.written.Store(seg.end)
 	if !last {
 		seg.broken, seg.footer = true, nil
 		return nil
@@ -202,7 +200,7 @@ func (s *FileStore) reopenSegment(seg *segment, last bool) error {
 	if err := seg.file.Datasync(); err != nil {
 		return err
 	}
-	seg.synced.Store(seg.end)
+	s.log.start(seg, seg.end)
 	return nil
 }
 

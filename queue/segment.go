@@ -41,12 +41,11 @@ type segment struct {
 
 	end     uint32        // of its records
 	written atomic.Uint32 // the same, for the flush
-	synced  atomic.Uint32 // up to where a flush has succeeded
 	footer  []byte        // of the open segment: gathered
 	sealed  bool
 	broken  bool // a flush failed: not written any more
 
-	group *faultfs.Group
+	flusher *flusher
 
 	puts, live atomic.Int32 // messages put here, and those of them still queued
 	pins       atomic.Int32 // bodies being read
