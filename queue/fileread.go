@@ -236,7 +236,7 @@ type inlineBody struct {
 }
 
 func (b *inlineBody) Close() error {
-	b.once.Do(b.seg.drop)
+	b.once.Do(b.seg.unpin)
 	return nil
 }
 

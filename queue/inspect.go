@@ -2,10 +2,12 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"io"
 	"iter"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/goniec-mail/goniec"
@@ -106,15 +108,21 @@ const flushBatch = 256
 func (q *Queue) flush(ctx context.Context, entries []Entry) error {
 	q.init()
 	now := q.now()
-	for _, e := range entries {
-		later := slices.ContainsFunc(e.Jobs, func(j Job) bool { return j.Due.After(now) })
-		if later {
-			if err := q.Store.Update(ctx, e.ID, Change{Op: Retry, Due: now.Truncate(time.Second)}); err != nil && len(entries) == 1 {
-				return err
-			}
+	var wg sync.WaitGroup
+	errs := make([]error, len(entries))
+	for i, e := range entries {
+		if slices.ContainsFunc(e.Jobs, func(j Job) bool { return j.Due.After(now) }) {
+			wg.Go(func() { errs[i] = q.Store.Update(ctx, e.ID, Change{Op: Retry, Due: now.Truncate(time.Second)}) })
 		}
 		for _, j := range e.Jobs {
 			q.sched.revive(j.Dest, now)
+		}
+	}
+	wg.Wait()
+	for _, err := range errs {
+		// One that went meanwhile is no error, unless it was asked for alone.
+		if err != nil && (len(entries) == 1 || !errors.Is(err, ErrNotFound)) {
+			return err
 		}
 	}
 	return q.changed(nil)

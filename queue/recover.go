@@ -81,7 +81,6 @@ func (s *FileStore) openSegment(name string) error {
 	if why != "" {
 		return s.setAside(name, why)
 	}
-	seg.start()
 	s.log.segs = append(s.log.segs, seg)
 	return nil
 }
@@ -93,10 +92,14 @@ func (s *FileStore) readHeader(seg *segment) (why string, err error) {
 	if err != nil && err != io.EOF {
 		return "", err
 	}
-	if seg.parseHeader(b[:n]) {
+	full, ok, newer := seg.parseHeader(b[:n])
+	if ok && seg.size < full {
+		s.o.Logger.Error("queue: segment is cut short; what was behind is lost", "segment", seg.name, "size", seg.size, "was", full)
+	}
+	if ok {
 		return "", nil
 	}
-	if n == len(b) {
+	if n == len(b) && !newer {
 		c := cursor{b: b[segmentHeader:]}
 		seg.epoch = c.u64()
 		_, _, err := seg.readRecord(segmentHeader, nil)
@@ -108,7 +111,7 @@ func (s *FileStore) readHeader(seg *segment) (why string, err error) {
 			return "", err
 		}
 	}
-	return "its header is damaged, of another version, or it is no segment", nil
+	return "it is damaged, of another version or name, or no segment", nil
 }
 
 func (s *FileStore) setAside(name, why string) error {
@@ -189,7 +192,6 @@ func (s *FileStore) replay(seg *segment, cuts map[uint32]uint32, last bool) erro
 
 // reopenSegment prepares a segment that has no footer: the last one is written on, others are not.
 func (s *FileStore) reopenSegment(seg *segment, last bool) error {
-	seg.written.Store(seg.end)
 	if !last {
 		seg.broken, seg.footer = true, nil
 		return nil
@@ -198,7 +200,7 @@ func (s *FileStore) reopenSegment(seg *segment, last bool) error {
 	if err := seg.file.Datasync(); err != nil {
 		return err
 	}
-	seg.synced.Store(seg.end)
+	s.log.start(seg, seg.end)
 	return nil
 }
 

@@ -300,7 +300,7 @@ func (o *operation) faults(t *testing.T, open OpenFunc) {
 
 // next stores a message after an error, in the same store. A full disk may be left alone for a second.
 func next(s queue.Store) error {
-	for wait := time.Duration(0); ; wait += 500 * time.Millisecond {
+	for wait := time.Duration(0); ; wait += 300 * time.Millisecond {
 		time.Sleep(wait)
 		err := putAs(s, idNext, Message("next", "next@x.example"))
 		switch {
