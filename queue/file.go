@@ -138,6 +138,7 @@ func OpenFiles(path string, o FileOptions) (_ *FileStore, err error) {
 		started: map[started]bool{},
 	}
 	s.log.size = uint32(o.SegmentSize)
+	s.log.needSpare = s.kickMaintainer
 	s.log.reopen = func() (faultfs.Dir, error) { return o.FS.OpenDir(path) }
 	defer func() {
 		if err != nil {
