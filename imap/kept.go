@@ -34,16 +34,6 @@ const keptFieldNames = " date from sender reply-to to cc bcc subject message-id 
 // maxKept is how many octets of fields of one message are kept. Longer ones are read each time.
 const maxKept = 16 << 10
 
-// keptFields reports whether all names are among those that are kept.
-func keptFields(names []string) bool {
-	for _, n := range names {
-		if strings.ContainsRune(n, ' ') || !strings.Contains(keptFieldNames, " "+strings.ToLower(n)+" ") {
-			return false
-		}
-	}
-	return true
-}
-
 // keptValues holds the kept bytes of a chunk of messages. They are copied: those of a store are valid
 // for one step.
 type keptValues struct {
