@@ -29,6 +29,9 @@ type Files struct {
 type FilesConfig struct {
 	// Domains are ours, as ClassMailbox. The first one completes user names without domain.
 	Domains []string
+	// RelayDomains are domains for which mail is accepted from anybody and handed to Router.Relay, as
+	// ClassRelay.
+	RelayDomains []string
 	// Users is the path of the passwd-file, with users named user@domain. It is read again when it
 	// changes. Required.
 	Users string
@@ -48,9 +51,11 @@ func OpenFiles(c FilesConfig) (*Files, error) {
 		return nil, errors.New("delivery: no domain is ours; name at least one")
 	}
 	f := &Files{delimiter: c.Delimiter, aliasPath: c.Aliases}
-	for _, d := range c.Domains {
-		if err := f.domains.AddDomain(d, ClassMailbox); err != nil {
-			return nil, err
+	for class, list := range map[Class][]string{ClassMailbox: c.Domains, ClassRelay: c.RelayDomains} {
+		for _, d := range list {
+			if err := f.domains.AddDomain(d, class); err != nil {
+				return nil, err
+			}
 		}
 	}
 	first := c.Domains[0]

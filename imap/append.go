@@ -21,39 +21,49 @@ func (c *conn) appendMessages(ctx context.Context) error {
 	d := &c.dec
 	d.Limits.Literals = maxMultiAppend + 1
 	defer func() { d.Limits.Literals = 0 }()
-	d.SP()
-	name := d.Mailbox()
-	d.SP()
-	if err := d.Err(); err != nil {
-		return grammar(err)
-	}
-	mb, err := c.account.Open(ctx, name)
+	mb, validity, err := c.appendTarget(ctx)
 	if err != nil {
-		return tryCreate(err)
+		return err
 	}
 	defer mb.Close()
-	ch, err := mb.Changes(ctx, mailbox.Latest)
-	if err != nil {
-		return failed(err)
-	}
-	if ch.State.ReadOnly {
-		return failed(mailbox.ErrReadOnly)
-	}
-	metas, err := c.appendAll(ctx, mb)
+	metas, err := c.appendAll(ctx, mb, maxMultiAppend)
 	if e := d.Err(); e != nil {
 		return grammar(e)
 	}
 	if err != nil {
 		return tryCreate(err)
 	}
-	c.appendUID(ch.State.UIDValidity, metas)
+	c.done.code, c.done.text = appendUID(validity, metas), "stored"
 	return nil
+}
+
+// appendTarget reads the name of the mailbox and opens it, before any message is asked for.
+func (c *conn) appendTarget(ctx context.Context) (mb mailbox.Mailbox, validity uint32, err error) {
+	d := &c.dec
+	d.SP()
+	name := d.Mailbox()
+	d.SP()
+	if err := d.Err(); err != nil {
+		return nil, 0, grammar(err)
+	}
+	if mb, err = c.account.Open(ctx, name); err != nil {
+		return nil, 0, tryCreate(err)
+	}
+	ch, err := mb.Changes(ctx, mailbox.Latest)
+	if err == nil && ch.State.ReadOnly {
+		err = mailbox.ErrReadOnly
+	}
+	if err != nil {
+		_ = mb.Close()
+		return nil, 0, failed(err)
+	}
+	return mb, ch.State.UIDValidity, nil
 }
 
 // appendAll streams the messages of the command into mb. A single message, the usual case, takes
 // the store's simplest way.
-func (c *conn) appendAll(ctx context.Context, mb mailbox.Mailbox) ([]mailbox.Meta, error) {
-	next, stop := iter.Pull2(c.messages())
+func (c *conn) appendAll(ctx context.Context, mb mailbox.Mailbox, limit int) ([]mailbox.Meta, error) {
+	next, stop := iter.Pull2(c.messages(limit))
 	defer stop()
 	first, err, _ := next()
 	if err != nil {
@@ -69,15 +79,15 @@ func (c *conn) appendAll(ctx context.Context, mb mailbox.Mailbox) ([]mailbox.Met
 	})
 }
 
-// messages yields the messages of the command as they are read.
-func (c *conn) messages() iter.Seq2[mailbox.NewMessage, error] {
+// messages yields the messages of the command, limit at the most, as they are read.
+func (c *conn) messages(limit int) iter.Seq2[mailbox.NewMessage, error] {
 	d := &c.dec
 	return func(yield func(mailbox.NewMessage, error) bool) {
 		for n := 0; ; n++ {
 			o, lit, utf8 := c.messageHead()
 			err := d.Err()
 			if err == nil {
-				err = c.admit(lit, n)
+				err = c.admit(lit, n, limit)
 			}
 			if err != nil {
 				yield(mailbox.NewMessage{}, err)
@@ -127,9 +137,9 @@ func (c *conn) messageHead() (o mailbox.AppendOptions, lit wire.Literal, utf8 bo
 }
 
 // admit refuses a message before it is asked for.
-func (c *conn) admit(lit wire.Literal, n int) error {
+func (c *conn) admit(lit wire.Literal, n, limit int) error {
 	switch {
-	case n >= maxMultiAppend:
+	case n >= limit:
 		return no("LIMIT", "too many messages in one command")
 	case c.MaxMessageBytes >= 0 && lit.Size > c.MaxMessageBytes:
 		return no("TOOBIG", "message is larger than %d octets", c.MaxMessageBytes) // RFC 7889 §5.1
@@ -137,14 +147,13 @@ func (c *conn) admit(lit wire.Literal, n int) error {
 	return nil
 }
 
-// appendUID tells the UIDs of new messages (RFC 4315 §3).
-func (c *conn) appendUID(validity uint32, metas []mailbox.Meta) {
+// appendUID is the code that tells the UIDs of new messages (RFC 4315 §3).
+func appendUID(validity uint32, metas []mailbox.Meta) string {
 	var uids []mailbox.UID
 	for _, m := range metas {
 		uids = append(uids, m.UID)
 	}
-	c.done.code = "APPENDUID " + strconv.FormatUint(uint64(validity), 10) + " " + uidList(uids)
-	c.done.text = "stored"
+	return "APPENDUID " + strconv.FormatUint(uint64(validity), 10) + " " + uidList(uids)
 }
 
 // uidList writes UIDs in their order, runs as ranges.

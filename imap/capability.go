@@ -42,17 +42,51 @@ func (c *conn) capabilities() string {
 	names = append(names, "LITERAL+", "IDLE", "NAMESPACE", "UNSELECT", "UIDPLUS", "MOVE", "CHILDREN", "LIST-EXTENDED",
 		"LIST-STATUS", "SPECIAL-USE", "STATUS=SIZE", "MULTIAPPEND", "BINARY", "CONDSTORE", "QRESYNC", "UTF8=ACCEPT",
 		"ESEARCH", "SEARCHRES", "WITHIN", "SAVEDATE", "PARTIAL",
-		"SORT", "SORT=DISPLAY", "THREAD=ORDEREDSUBJECT", "THREAD=REFERENCES")
+		"SORT", "SORT=DISPLAY", "THREAD=ORDEREDSUBJECT", "THREAD=REFERENCES",
+		"PREVIEW", "REPLACE", "UNAUTHENTICATE", "INPROGRESS")
 	if _, ok := mailbox.As[mailbox.SpecialUser](c.account); ok {
 		names = append(names, "CREATE-SPECIAL-USE")
 	}
 	if _, ok := mailbox.As[mailbox.QuotaKeeper](c.account); ok {
 		names = append(names, "QUOTA", "QUOTA=RES-STORAGE", "QUOTA=RES-MESSAGE")
 	}
+	if c.deflate == nil {
+		names = append(names, "COMPRESS=DEFLATE")
+	}
+	if c.offers&objectIDs != 0 {
+		names = append(names, "OBJECTID")
+	}
+	if c.offers&annotations != 0 {
+		names = append(names, "METADATA")
+	}
 	if limit := c.MaxMessageBytes; limit >= 0 {
 		names = append(names, "APPENDLIMIT="+strconv.FormatInt(limit, 10))
 	}
 	return strings.Join(names, " ")
+}
+
+// offers is what a store can do that only its mailboxes tell.
+type offers uint8
+
+const (
+	objectIDs   offers = 1 << iota // folders have identities
+	annotations                    // folders keep annotations
+)
+
+// probe asks INBOX, which every account has.
+func probe(ctx context.Context, a mailbox.Account) (o offers) {
+	mb, err := a.Open(ctx, "INBOX")
+	if err != nil {
+		return 0
+	}
+	defer mb.Close()
+	if _, ok := mailbox.As[mailbox.Metadata](mb); ok {
+		o |= annotations
+	}
+	if ch, err := mb.Changes(ctx, mailbox.Latest); err == nil && ch.State.ID != "" {
+		o |= objectIDs
+	}
+	return o
 }
 
 // loginCapabilities are those that have a meaning before login only. RFC 7888 §5: a literal that

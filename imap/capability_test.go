@@ -50,6 +50,13 @@ var proofs = map[string][2]string{
 	"QUOTA":                 {"quota.txt", "GETQUOTAROOT"},
 	"QUOTA=RES-STORAGE":     {"quota.txt", "STORAGE 1 1"},
 	"QUOTA=RES-MESSAGE":     {"quota.txt", "MESSAGE 3"},
+	"METADATA":              {"metadata.txt", "SETMETADATA"},
+	"OBJECTID":              {"objectid.txt", "EMAILID (M"},
+	"PREVIEW":               {"preview.txt", "PREVIEW (LAZY)"},
+	"REPLACE":               {"replace.txt", "UID REPLACE"},
+	"UNAUTHENTICATE":        {"unauthenticate.txt", "UNAUTHENTICATE"},
+	"INPROGRESS":            {"inprogress.txt", "INPROGRESS"},
+	"COMPRESS=DEFLATE":      {"compress.txt", "COMPRESS DEFLATE"},
 	"APPENDLIMIT":           {"append.txt", "TOOBIG"},
 }
 

@@ -300,7 +300,9 @@ func (c *conn) copyBy(ctx context.Context, by numbering) error {
 	if uids.Empty() {
 		return c.destination(ctx, to)
 	}
+	stop := c.working()
 	res, err := mailbox.Copy(ctx, c.account, c.box.name, uids, to)
+	stop()
 	if err != nil {
 		return c.copyFailed(ctx, err)
 	}
@@ -342,7 +344,9 @@ func (c *conn) moveBy(ctx context.Context, by numbering) error {
 	if to == c.box.name {
 		return no("CANNOT", "source and destination are the same mailbox")
 	}
+	stop := c.working()
 	res, err := mailbox.Move(ctx, c.account, c.box.name, uids, to)
+	stop()
 	if err != nil {
 		return c.copyFailed(ctx, err)
 	}

@@ -30,6 +30,8 @@ type conn struct {
 
 	user    string
 	account mailbox.Account
+	offers  offers
+	deflate *deflater // nil: no compression
 	enabled features
 	box     *selection // nil: none is selected
 	idler   idler
@@ -92,11 +94,18 @@ func (c *conn) leave() {
 	c.deselect()
 	if c.account != nil {
 		_ = c.account.Close()
+		c.account = nil
 	}
 }
 
 // flush sends what is written.
-func (c *conn) flush() error { return c.out.Flush() }
+func (c *conn) flush() error {
+	err := c.out.Flush()
+	if c.deflate != nil && err == nil {
+		err = c.deflate.flush()
+	}
+	return err
+}
 
 // continueLiteral asks for a synchronising literal.
 func (c *conn) continueLiteral() error {

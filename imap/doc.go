@@ -15,6 +15,7 @@
 //	RFC 3502  MULTIAPPEND              RFC 3516  BINARY
 //	RFC 3691  UNSELECT                 RFC 4315  UIDPLUS
 //	RFC 4466  grammar of parameters    RFC 4731  ESEARCH
+//	RFC 4978  COMPRESS=DEFLATE
 //	RFC 4959  SASL-IR                  RFC 5032  WITHIN
 //	RFC 5161  ENABLE                   RFC 5182  SEARCHRES
 //	RFC 5256  SORT, THREAD             RFC 5258  LIST-EXTENDED
@@ -24,7 +25,10 @@
 //	RFC 7162  CONDSTORE, QRESYNC       RFC 7888  LITERAL+; LITERAL- before login
 //	RFC 7889  APPENDLIMIT              RFC 8438  STATUS=SIZE
 //	RFC 8514  SAVEDATE                 RFC 9208  QUOTA (reading; SETQUOTA is refused)
-//	RFC 9394  PARTIAL                  RFC 8314  implicit TLS by ServeTLS
+//	RFC 9394  PARTIAL                  RFC 9585  INPROGRESS
+//	RFC 5464  METADATA (of mailboxes)  RFC 8437  UNAUTHENTICATE
+//	RFC 8474  OBJECTID                 RFC 8508  REPLACE
+//	RFC 8970  PREVIEW                  RFC 8314  implicit TLS by ServeTLS
 //
 // What is advertised depends on the state of the connection, on TLS and on what the store can do; a
 // test holds a dialogue against each name.
@@ -38,7 +42,7 @@
 // wants it does the rest and answers NO [EXPUNGEISSUED]. A mailbox that is deleted, or made anew with another UIDVALIDITY,
 // ends the sessions that have it selected.
 //
-// An idle connection has one goroutine and no buffers; in IDLE, the store's notification starts another
+// An idle connection has one goroutine and 1 KiB of input buffer (34 KiB under COMPRESS); in IDLE, the store's notification starts another
 // one for as long as it takes to tell the news.
 //
 // # Messages

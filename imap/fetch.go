@@ -21,13 +21,16 @@ const (
 	itemBody          // BODY without section
 	itemBodyStructure // with extension data
 	itemFields        // BODY[HEADER.FIELDS (…)] of fields that are kept
-	itemSection       // BODY[…], RFC822…
-	itemBinary        // BINARY[…]
+	itemPreview       // RFC 8970
+	itemEmailID       // RFC 8474
+	itemThreadID
+	itemSection // BODY[…], RFC822…
+	itemBinary  // BINARY[…]
 	itemBinarySize
 )
 
 // kept reports whether the item is made of kept bytes (mailbox.Derived).
-func (k itemKind) kept() bool { return k >= itemEnvelope && k <= itemFields }
+func (k itemKind) kept() bool { return k >= itemEnvelope && k <= itemThreadID }
 
 // content reports whether the item needs the message itself.
 func (k itemKind) content() bool { return k >= itemSection }
@@ -38,6 +41,7 @@ type fetchItem struct {
 	name    string // as it is written in the response
 	section section
 	peek    bool // does not set \Seen
+	lazy    bool // NIL unless it is kept already
 }
 
 // Limits of FETCH.
@@ -232,6 +236,13 @@ func (c *conn) namedItem(name string) fetchItem {
 		item.kind = itemEnvelope
 	case "BODYSTRUCTURE":
 		item.kind = itemBodyStructure
+	case "EMAILID":
+		item.kind = itemEmailID
+	case "THREADID":
+		item.kind = itemThreadID
+	case "PREVIEW":
+		item.kind = itemPreview
+		item.lazy = c.previewModifiers()
 	case "RFC822", "RFC822.HEADER", "RFC822.TEXT":
 		return rfc822Item(name)
 	case "BODY":

@@ -21,6 +21,9 @@ var keptKinds = [...]struct {
 	{itemBody, "imap.body/1"},
 	{itemBodyStructure, "imap.bodystructure/1"},
 	{itemFields, "imap.fields/1"},
+	{itemPreview, "imap.preview/1"},
+	{itemEmailID, "imap.emailid/1"},
+	{itemThreadID, "imap.threadid/1"},
 }
 
 // keptFieldNames are the fields whose lines are kept for message lists: what clients ask for.
@@ -71,36 +74,50 @@ func (v *keptValues) put(k, i int, b []byte) {
 	v.spans[k][i] = span{from, len(v.arena), true}
 }
 
-// value returns the bytes of an item for message i of the chunk.
+// value returns the bytes of an item for message i of the chunk; NIL where there are none.
 func (v *keptValues) value(item itemKind, i int) []byte {
 	s := v.spans[item-itemEnvelope][i]
+	if !s.set {
+		return []byte("NIL")
+	}
 	return v.arena[s.from:s.to]
 }
 
 // wantedKinds is a set of indexes into keptKinds.
 type wantedKinds [len(keptKinds)]bool
 
-func kindsOf(items []fetchItem) (want wantedKinds, sizes, any bool) {
+func (w wantedKinds) or(o wantedKinds) wantedKinds {
+	for k := range w {
+		w[k] = w[k] || o[k]
+	}
+	return w
+}
+
+// kindsOf returns the kinds that the items need, those that they take only where they are kept, and whether sizes are
+// asked for.
+func kindsOf(items []fetchItem) (want, lazy wantedKinds, sizes, any bool) {
 	for i := range items {
 		switch k := items[i].kind; {
+		case k.kept() && items[i].lazy:
+			lazy[k-itemEnvelope], any = true, true
 		case k.kept():
 			want[k-itemEnvelope], any = true, true
 		case k == itemSize:
 			sizes = true
 		}
 	}
-	return want, sizes, any
+	return want, lazy, sizes, any
 }
 
 // load takes what the store keeps for a chunk of messages, and makes the rest by reading them. metas get
 // their size where the index lacks it.
 func (v *keptValues) load(ctx context.Context, mb mailbox.Mailbox, items []fetchItem, metas []mailbox.Meta) error {
 	v.reset(len(metas))
-	want, sizes, any := kindsOf(items)
+	want, lazy, sizes, any := kindsOf(items)
 	if !any && !sizes {
 		return nil
 	}
-	v.take(ctx, mb, want, metas)
+	v.take(ctx, mb, want.or(lazy), metas)
 	var missing mailbox.UIDSetBuilder
 	for i, m := range metas {
 		if sizes && m.Size < 0 || v.lacks(want, i) {
@@ -214,9 +231,15 @@ func (m *message) render(item itemKind) ([]byte, error) {
 		}
 		return selectFields(io.NewSectionReader(m.content, 0, start), strings.Fields(keptFieldNames), false)
 	}
+	if item == itemEmailID || item == itemThreadID {
+		return m.objectID(item)
+	}
 	st, err := m.structure()
 	if err != nil {
 		return nil, err
+	}
+	if item == itemPreview {
+		return m.preview(st)
 	}
 	return renderBody(st, item == itemBodyStructure), nil
 }
@@ -241,11 +264,11 @@ func (v *keptValues) give(ctx context.Context, mb mailbox.Mailbox, made wantedKi
 // loadFrom is load for one message that is open already.
 func (v *keptValues) loadFrom(ctx context.Context, m *message, items []fetchItem, metas []mailbox.Meta) error {
 	v.reset(1)
-	want, _, any := kindsOf(items)
+	want, lazy, _, any := kindsOf(items)
 	if !any {
 		return nil
 	}
-	v.take(ctx, m.mb, want, metas)
+	v.take(ctx, m.mb, want.or(lazy), metas)
 	made := wantedKinds{}
 	if err := v.make(m, want, &made, 0); err != nil {
 		return err

@@ -144,9 +144,23 @@ func (c *conn) enter(ctx context.Context, id auth.Identity) error {
 	if err != nil {
 		return failed(fmt.Errorf("open account: %w", err))
 	}
-	c.account, c.user = account, id.Account()
+	c.account, c.user, c.offers = account, id.Account(), probe(ctx, account)
 	c.errors, c.junk = 0, 0
 	c.enterAuthenticated()
 	c.done.code, c.done.text = "CAPABILITY "+c.capabilities(), "logged in"
+	return nil
+}
+
+// unauthenticate ends the login, not the connection (RFC 8437): for proxies that serve one user after
+// another. Nothing of the session is left.
+func (c *conn) unauthenticate(context.Context) error {
+	if err := c.end(); err != nil {
+		return err
+	}
+	c.leave()
+	c.user, c.offers, c.enabled = "", 0, 0
+	c.enc.UTF8, c.dec.UTF8 = false, false
+	c.enterLogin()
+	c.done.code = "CAPABILITY " + c.capabilities()
 	return nil
 }

@@ -36,7 +36,7 @@ func (c *conn) uidSearch(ctx context.Context) error { return c.searchBy(ctx, byU
 
 // searchBy answers SEARCH (RFC 9051 §6.4.4).
 func (c *conn) searchBy(ctx context.Context, by numbering) error {
-	s := searching{by: by, parser: searchParser{c: c}}
+	s := searching{by: by, parser: searchParser{c: c, ctx: ctx}}
 	if err := c.searchArguments(&s); err != nil {
 		return err
 	}
@@ -63,6 +63,7 @@ func (c *conn) searchBy(ctx context.Context, by numbering) error {
 // find evaluates keys over the messages that the client knows.
 func (c *conn) find(ctx context.Context, key mailbox.Criterion) (mailbox.SearchResult, error) {
 	known := mailbox.Criterion{Key: mailbox.KeyUIDs, UIDs: c.box.view.UIDSet()}
+	defer c.working()()
 	key.Of = append([]mailbox.Criterion{known}, key.Of...) // a program is a KeyAnd
 	res, err := mailbox.Search(ctx, c.box.mb, key)
 	if err != nil {
@@ -89,6 +90,9 @@ func (c *conn) searchArguments(s *searching) error {
 	s.key = s.parser.parse()
 	if err := c.end(); err != nil {
 		return err
+	}
+	if s.parser.err != nil {
+		return failed(s.parser.err)
 	}
 	if s.parser.modSeq {
 		c.turnOn(condStore)

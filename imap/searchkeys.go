@@ -1,6 +1,7 @@
 package imap
 
 import (
+	"context"
 	"strings"
 	"unicode/utf8"
 
@@ -11,6 +12,8 @@ import (
 // nests does not nest here (I03).
 type searchParser struct {
 	c      *conn
+	ctx    context.Context // of the command
+	err    error           // of the store, for keys that are answered while they are read
 	stack  []searchFrame
 	keys   int
 	modSeq bool // MODSEQ is among the keys: the answer tells it
@@ -130,6 +133,8 @@ func (p *searchParser) leaf(name string) mailbox.Criterion {
 	case "KEYWORD", "UNKEYWORD":
 		p.c.dec.SP()
 		return negate(name == "UNKEYWORD", mailbox.Criterion{Key: mailbox.KeyKeyword, Text: p.c.dec.Atom()})
+	case "EMAILID", "THREADID":
+		return p.objectID(name)
 	case "SAVEDATESUPPORTED":
 		return mailbox.Criterion{Key: mailbox.KeySavedSupports}
 	case "UID":

@@ -78,6 +78,9 @@ type Server struct {
 	CommandTimeout time.Duration
 	// PollInterval is how often a folder is asked for changes during IDLE where its store can not tell. Zero means mailbox.DefaultPoll.
 	PollInterval time.Duration
+	// ProgressInterval is how often a client that waits for a long search or copy is told that it goes on (RFC
+	// 9585). Zero means 10 s; negative means never.
+	ProgressInterval time.Duration
 	// WriteTimeout is how long a client may take to read a piece of a reply. Zero means 2 min; negative means no limit.
 	WriteTimeout time.Duration
 	// HandshakeTimeout limits a whole TLS handshake. Zero means 10 s; negative means no limit.
@@ -94,6 +97,7 @@ const (
 	defaultIdleTimeout    = 31 * time.Minute
 	defaultLoginTimeout   = time.Minute
 	defaultCommandTimeout = 5 * time.Minute
+	defaultProgress       = 10 * time.Second
 
 	// minRate is what a client has to keep up within a command, in octets a second.
 	minRate = 500
@@ -201,6 +205,7 @@ type settings struct {
 	MaxMessageBytes           int64
 	IdleTimeout, LoginTimeout time.Duration
 	CommandTimeout            time.Duration
+	ProgressInterval          time.Duration
 }
 
 func (s *Server) settings() *settings {
@@ -212,6 +217,8 @@ func (s *Server) settings() *settings {
 		IdleTimeout:     orDefault(s.IdleTimeout, defaultIdleTimeout),
 		LoginTimeout:    orDefault(s.LoginTimeout, defaultLoginTimeout),
 		CommandTimeout:  orDefault(s.CommandTimeout, defaultCommandTimeout),
+
+		ProgressInterval: orDefault(s.ProgressInterval, defaultProgress),
 	}
 	if set.name == "" {
 		set.name, _ = os.Hostname()

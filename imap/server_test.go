@@ -26,6 +26,7 @@ import (
 	"github.com/goniec-mail/goniec/internal/dialogue"
 	"github.com/goniec-mail/goniec/internal/selfsigned"
 	"github.com/goniec-mail/goniec/mailbox"
+	"github.com/goniec-mail/goniec/maildir"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -48,7 +49,8 @@ func (u *users) Authenticate(_ context.Context, a *auth.Attempt) (auth.Identity,
 type fixture struct {
 	*imap.Server
 	users *users
-	store *mailbox.Memory
+	store *mailbox.Memory // nil over a Maildir
+	mail  mailbox.Store   // what is behind the server
 	fail  atomic.Pointer[string]
 	log   lockedBuffer
 	addr  string
@@ -57,6 +59,7 @@ type fixture struct {
 func newFixture(t testing.TB) *fixture {
 	f := &fixture{users: &users{passwords: map[string]string{"alice": "secret"}}, store: mailbox.NewMemory()}
 	f.store.Now = func() time.Time { return time.Unix(1700000000, 0).UTC() }
+	f.mail = f.store
 	store := mailbox.InterceptStore(f.store, func(ctx context.Context, op mailbox.Op, next func(context.Context) error) error {
 		switch kind := f.fail.Load(); {
 		case kind == nil:
@@ -66,6 +69,10 @@ func newFixture(t testing.TB) *fixture {
 			return mailbox.ErrOverQuota
 		case *kind == "hide "+op.Name, *kind == "hide "+op.To:
 			return mailbox.ErrNotFound
+		case *kind == "slow":
+			for op.Kind == mailbox.OpRead && f.fail.Load() != nil && ctx.Err() == nil {
+				time.Sleep(time.Millisecond)
+			}
 		case *kind == "panic" && op.Kind == mailbox.OpRead:
 			panic("store lost its mind")
 		}
@@ -73,6 +80,16 @@ func newFixture(t testing.TB) *fixture {
 	})
 	f.Server = &imap.Server{Store: store, Auth: f.users, AllowInsecureAuth: true, Hostname: "mx.test", Logger: slog.New(slog.NewTextHandler(&f.log, nil))}
 	return f
+}
+
+// newMaildirFixture is a server over a Maildir.
+func newMaildirFixture(t testing.TB) (f *fixture, dir string) {
+	f = newFixture(t)
+	dir = t.TempDir()
+	store := &maildir.Store{Root: dir}
+	t.Cleanup(func() { require.NoError(t, store.Close()) })
+	f.store, f.mail, f.Store = nil, store, store
+	return f, dir
 }
 
 func (f *fixture) start(t testing.TB) string {
@@ -89,7 +106,7 @@ func (f *fixture) start(t testing.TB) string {
 }
 
 func (f *fixture) account(t testing.TB, user string) mailbox.Account {
-	a, err := f.store.Account(context.Background(), user)
+	a, err := f.mail.Account(context.Background(), user)
 	require.NoError(t, err)
 	return a
 }
@@ -160,6 +177,8 @@ func (f *fixture) setting(t *testing.T, key, value string) {
 		f.MaxJunk, _ = strconv.Atoi(value)
 	case "maxmessage":
 		f.MaxMessageBytes, _ = strconv.ParseInt(value, 10, 64)
+	case "progress":
+		f.ProgressInterval, _ = time.ParseDuration(value)
 	case "keywords":
 		f.store.KeywordLimit, _ = strconv.Atoi(value)
 	case "quota":

@@ -20,7 +20,9 @@ func (c *conn) sortBy(ctx context.Context, by numbering) error {
 	if err != nil {
 		return err
 	}
+	stop := c.working()
 	sorted, err := mailbox.Sort(ctx, c.box.mb, uids, order)
+	stop()
 	if err != nil {
 		return failed(fmt.Errorf("sort: %w", err))
 	}
@@ -91,10 +93,13 @@ func (c *conn) findWithCharset(ctx context.Context, by numbering) (cs charsetSea
 	if err := c.charset(); err != nil {
 		return cs, nil, err
 	}
-	s := searching{by: by, parser: searchParser{c: c}}
+	s := searching{by: by, parser: searchParser{c: c, ctx: ctx}}
 	s.key = s.parser.parse()
 	if err := c.end(); err != nil {
 		return cs, nil, err
+	}
+	if s.parser.err != nil {
+		return cs, nil, failed(s.parser.err)
 	}
 	if s.parser.modSeq {
 		c.turnOn(condStore)
@@ -117,7 +122,9 @@ func (c *conn) threadBy(ctx context.Context, by numbering) error {
 	if err != nil {
 		return err
 	}
+	stop := c.working()
 	nodes, err := mailbox.Thread(ctx, c.box.mb, uids, algorithm)
+	stop()
 	if err != nil {
 		return failed(fmt.Errorf("thread: %w", err))
 	}

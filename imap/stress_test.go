@@ -243,11 +243,18 @@ func stressTime(short, long time.Duration) time.Duration {
 
 // I12: ten clients do what they like, and none is told anything that does not fit.
 func TestI12_StateTracker(t *testing.T) {
-	f := newFixture(t)
+	t.Run("memory", func(t *testing.T) { trackStates(t, newFixture(t)) })
+	t.Run("maildir", func(t *testing.T) {
+		f, _ := newMaildirFixture(t)
+		trackStates(t, f)
+	})
+}
+
+func trackStates(t *testing.T, f *fixture) {
 	f.MaxConnsPerIP = -1
 	require.NoError(t, f.account(t, "alice").Create(t.Context(), "Other", mailbox.CreateOptions{}))
 	addr := f.start(t)
-	until := time.Now().Add(stressTime(2*time.Second, 10*time.Minute))
+	until := time.Now().Add(stressTime(1500*time.Millisecond, 10*time.Minute))
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	trackers := make([]*tracker, 10)
@@ -330,19 +337,29 @@ func (o *offline) visit(t *testing.T, addr string) {
 // meanwhile, also where the store has forgotten its expunges.
 func TestI11_ResyncModel(t *testing.T) {
 	for _, history := range []int{1000, 3, -1} {
-		f := newFixture(t)
-		f.MaxConnsPerIP = -1
-		f.store.HistoryLimit = history
-		addr := f.start(t)
-		rng := rand.New(rand.NewPCG(1, uint64(history)))
-		clients := []*offline{{flags: map[uint32]string{}}, {flags: map[uint32]string{}}, {flags: map[uint32]string{}}}
-		until := time.Now().Add(stressTime(500*time.Millisecond, 2*time.Minute))
-		for time.Now().Before(until) {
-			for range rng.IntN(8) {
-				f.disturb(t, rng)
-			}
-			clients[rng.IntN(len(clients))].visit(t, addr)
+		t.Run(fmt.Sprint("memory ", history), func(t *testing.T) {
+			f := newFixture(t)
+			f.store.HistoryLimit = history
+			resyncModel(t, f)
+		})
+	}
+	t.Run("maildir", func(t *testing.T) {
+		f, _ := newMaildirFixture(t)
+		resyncModel(t, f)
+	})
+}
+
+func resyncModel(t *testing.T, f *fixture) {
+	f.MaxConnsPerIP = -1
+	addr := f.start(t)
+	rng := rand.New(rand.NewPCG(1, 2))
+	clients := []*offline{{flags: map[uint32]string{}}, {flags: map[uint32]string{}}, {flags: map[uint32]string{}}}
+	until := time.Now().Add(stressTime(500*time.Millisecond, 2*time.Minute))
+	for time.Now().Before(until) {
+		for range rng.IntN(8) {
+			f.disturb(t, rng)
 		}
+		clients[rng.IntN(len(clients))].visit(t, addr)
 	}
 }
 

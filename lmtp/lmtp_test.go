@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
@@ -114,4 +115,44 @@ func TestUnixSocket(t *testing.T) {
 	require.NoError(t, srv.Shutdown(t.Context()))
 	require.ErrorIs(t, <-done, smtp.ErrServerClosed)
 	require.NoError(t, c.Close())
+}
+
+// RFC 2033 §4.3: the last chunk has a reply for each recipient, also where the server is too busy to take it.
+func TestR06_BusyLastChunk(t *testing.T) {
+	hold, entered := make(chan struct{}), make(chan struct{})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	serve(t, &lmtp.Server{MaxInFlight: 1, Handler: smtp.DeliverTo(goniec.DelivererFunc(
+		func(context.Context, *goniec.Envelope, io.Reader) error {
+			close(entered)
+			<-hold
+			return nil
+		}), "example.org")}, l)
+	open := func() net.Conn {
+		c, err := net.Dial("tcp", l.Addr().String())
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = c.Close() })
+		require.NoError(t, c.SetDeadline(time.Now().Add(5*time.Second)))
+		_, err = io.WriteString(c, "LHLO a\r\n")
+		require.NoError(t, err)
+		for said, buf := "", make([]byte, 1024); !strings.Contains(said, "\r\n250 "); {
+			n, err := c.Read(buf)
+			require.NoError(t, err)
+			said += string(buf[:n])
+		}
+		return c
+	}
+	const mail = "MAIL FROM:<>\r\nRCPT TO:<a@example.org>\r\nRCPT TO:<b@example.org>\r\nBDAT 3 LAST\r\nabc"
+	slow := open()
+	_, err = io.WriteString(slow, mail)
+	require.NoError(t, err)
+	<-entered
+	c := open()
+	_, err = io.WriteString(c, mail+"QUIT\r\n")
+	require.NoError(t, err)
+	said, err := io.ReadAll(c)
+	require.NoError(t, err)
+	close(hold)
+	require.Equal(t, 2, strings.Count(string(said), "451 4.3.2 "), string(said))
+	require.True(t, strings.HasSuffix(string(said), "221 2.0.0 bye\r\n"), string(said))
 }

@@ -62,8 +62,8 @@ func (f *caseFolder) rune(r rune) string {
 }
 
 func foldRune(r rune) string {
-	// The decomposition is of the titlecase character, and it may be lower case again (RFC 5051 takes
-	// it as it is): fold once more, so that "ǆ" and "Dž" meet.
+	// The decomposition of a titlecase character may be lower case again ("ǆ", "ﬁ"). RFC 5051 takes it as
+	// it is; here it is folded once more, so that "fish" finds a word that begins with a ligature.
 	s := norm.NFKD.String(string(unicode.ToTitle(r)))
 	out := make([]rune, 0, 4)
 	for _, d := range s {

@@ -44,8 +44,9 @@ type Account interface {
 // handle shows in the next Changes of every other.
 //
 // Durability: when Append, SetFlags or Expunge returns nil, the effect survives a process kill and
-// a power loss. When it returns an error, or the process dies before it returns, the effect is
-// whole or absent, never half. A context that ends makes a call return its cause; nothing is half done.
+// a power loss. When it returns an error, the effect is whole or absent, never half. When the process
+// dies before it returns, that holds for each message by itself: of several, some may be changed.
+// A context that ends makes a call return its cause; nothing is half done.
 type Mailbox interface {
 	// Changes gives one consistent snapshot: the folder's State, the messages whose mod-sequence
 	// is above since, and the UIDs expunged after since. Changes(ctx, 0) lists the folder;

@@ -147,6 +147,9 @@ func (f *memoryFolder) changes(since ModSeq) *Changes {
 	ch := &Changes{State: f.state(), Known: since >= f.horizon}
 	var metas []Meta
 	if since < f.modseq {
+		if since == 0 {
+			metas = make([]Meta, 0, len(f.msgs))
+		}
 		for i := range f.msgs {
 			if f.msgs[i].ModSeq > since {
 				metas = append(metas, f.msgs[i].Meta)

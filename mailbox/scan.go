@@ -24,7 +24,7 @@ type scanner struct {
 
 type needle struct {
 	text   []byte
-	header bool // look into the header of the message too
+	header bool // look into headers too
 	found  bool
 }
 
@@ -116,7 +116,7 @@ func (q *query) scan(c goniec.Content) error {
 		if err != nil {
 			return err
 		}
-		if q.scanFields(r.Header(), part.Parent < 0) && q.holds() != holdsUnknown {
+		if q.scanFields(r.Header()) && q.holds() != holdsUnknown {
 			return nil
 		}
 		if part.Kind == mime.Leaf && (part.Type.Is("text") || part.Type.Is("message")) {
@@ -127,9 +127,9 @@ func (q *query) scan(c goniec.Content) error {
 	}
 }
 
-// scanFields looks through a header: of the message itself for KeyText only, of parts for KeyBody
-// too, since they are in the body. Fields are looked at decoded and unfolded.
-func (q *query) scanFields(h *mime.Header, top bool) (news bool) {
+// scanFields looks through a header, of the message or of a part: KeyBody matches none (RFC 9051
+// §6.4.4). Fields are looked at decoded and unfolded.
+func (q *query) scanFields(h *mime.Header) (news bool) {
 	s := &q.texts
 	s.window = s.window[:0]
 	for _, f := range h.All() {
@@ -141,10 +141,10 @@ func (q *query) scanFields(h *mime.Header, top bool) (news bool) {
 			s.window = append(s.window, '\n')
 		}
 		if len(s.window) > scanBlock {
-			news = s.look(top) || news
+			news = s.look(true) || news
 		}
 	}
-	news = s.look(top) || news
+	news = s.look(true) || news
 	s.window = s.window[:0]
 	return news
 }

@@ -136,11 +136,12 @@ func TestSearch(t *testing.T) {
 		{text("straSSE"), ""}, // simple titlecase: ß is not SS (RFC 5051)
 		{text("straße"), "3"},
 		{text("HIDDEN STRAẞE"), ""},
-		{text("binaryword"), ""}, // attachments are not searched
-		{body("inner subject"), "3"},
+		{text("binaryword"), ""},    // attachments are not searched
+		{body("inner subject"), ""}, // BODY matches no header fields, of parts neither
+		{text("inner subject"), "3"},
 		{body("inner body"), "3"},
 		{text("report.bin"), "3"},
-		{body("report.bin"), "3"}, // headers of parts are in the body
+		{body("report.bin"), ""},
 		{body("nested"), ""},
 		{text("folded"), "4"},
 		{body("wide"), "5"},

@@ -90,11 +90,11 @@ func (i *sortItem) fill(order []SortOrder, h *mime.Header) {
 			base, _ := BaseSubject(h.Value("Subject"))
 			i.texts[o.Key] = foldString(base)
 		case SortFrom:
-			i.texts[o.Key] = foldString(firstAddress(h, "From").Local)
+			i.texts[o.Key] = foldString(mailboxName(firstAddress(h, "From")))
 		case SortTo:
-			i.texts[o.Key] = foldString(firstAddress(h, "To").Local)
+			i.texts[o.Key] = foldString(mailboxName(firstAddress(h, "To")))
 		case SortCc:
-			i.texts[o.Key] = foldString(firstAddress(h, "Cc").Local)
+			i.texts[o.Key] = foldString(mailboxName(firstAddress(h, "Cc")))
 		case SortDisplayFrom:
 			i.texts[o.Key] = foldString(displayName(firstAddress(h, "From")))
 		case SortDisplayTo:
@@ -120,6 +120,14 @@ func firstAddress(h *mime.Header, field string) mime.Address {
 		}
 	}
 	return mime.Address{}
+}
+
+// mailboxName is what ENVELOPE has for addr-mailbox: of a group its name (RFC 9051 §7.5.2).
+func mailboxName(a mime.Address) string {
+	if a.Kind == mime.GroupStart {
+		return a.Name
+	}
+	return a.Local
 }
 
 // displayName is RFC 5957 §3: the decoded display name, else the address.

@@ -119,8 +119,8 @@ func TestSort(t *testing.T) {
 		{up(mailbox.SortSubject), []mailbox.UID{2, 5, 1, 3, 4}},
 		{[]mailbox.SortOrder{{Key: mailbox.SortSubject, Reverse: true}}, []mailbox.UID{4, 1, 3, 2, 5}},
 		{up(mailbox.SortSubject, mailbox.SortArrival), []mailbox.UID{5, 2, 3, 1, 4}},
-		{up(mailbox.SortFrom), []mailbox.UID{4, 5, 2, 3, 1}}, // a group has no local part
-		{up(mailbox.SortTo), []mailbox.UID{3, 4, 5, 2, 1}},
+		{up(mailbox.SortFrom), []mailbox.UID{5, 2, 3, 4, 1}}, // a group has its name
+		{up(mailbox.SortTo), []mailbox.UID{3, 5, 2, 1, 4}},
 		{up(mailbox.SortCc), []mailbox.UID{2, 3, 4, 5, 1}},
 		{up(mailbox.SortDisplayFrom), []mailbox.UID{5, 2, 3, 4, 1}}, // RFC 5051: compared decomposed, so that "Á" is behind all that begins with "A"
 		{up(mailbox.SortDisplayTo), []mailbox.UID{3, 5, 1, 4, 2}},
@@ -200,7 +200,7 @@ func TestThread(t *testing.T) {
 			[]string{mail(1, "a", "1", "<2>"), mail(2, "b", "2", "<1>")}, "2 >1", "1 | 2",
 		},
 		"itself": {
-			[]string{mail(1, "a", "1", "<1>"), mail(2, "b", "2", "<1> <2>")}, "1 >2", "1 | 2",
+			[]string{mail(1, "a", "1", "<1>"), mail(2, "b", "2", "<1> <2>")}, "1 | 2", "1 | 2", // the last reference counts, and would be a loop
 		},
 		"no id": {
 			[]string{mail(1, "a", "", ""), mail(2, "b", "", "")}, "1 | 2", "1 | 2",

@@ -62,11 +62,10 @@ func (t *threader) link() {
 			}
 			parent = next
 		}
-		// (B) The last reference is the parent, whatever others' references said of this message.
-		if parent == noNode {
-			continue
-		}
-		if !t.isAncestor(i, parent) {
+		// (B) The last reference is the parent, whatever others' references said of this message; it
+		// has none where there is no reference, or the link would be a loop.
+		t.nodes[i].parent = noNode
+		if parent != noNode && !t.isAncestor(i, parent) {
 			t.nodes[i].parent = parent
 		}
 	}

@@ -35,6 +35,7 @@ type account struct {
 	refs    int                // guarded by Store.mu
 	folders map[string]*folder // by directory; guarded by Store.mu
 
+	moves ctxMutex   // one Move at a time
 	quota sync.Mutex // maildirsize
 	tree  sync.Mutex // creation, deletion, renaming of folders, and the files beside them
 }

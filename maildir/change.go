@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"syscall"
 
 	"github.com/goniec-mail/goniec/faultfs"
 	"github.com/goniec-mail/goniec/mailbox"
@@ -134,6 +135,9 @@ func (j *flagJob) undo() error {
 func (f *folder) undo(done []renamed, dir faultfs.Dir) error {
 	f.state.seenCur = dirSeen{}
 	for _, r := range done {
+		if r.to == "" {
+			continue
+		}
 		if err := dir.Rename(r.to, f.cur.Dir, r.from); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			f.abandon()
 			return err
@@ -206,7 +210,8 @@ func (f *folder) expunge(ctx context.Context, uids mailbox.UIDSet) (_ mailbox.UI
 	for i := range t.selected(uids) {
 		steps = append(steps, step{kind: 'X', name: string(t.base(&t.recs[i]))})
 	}
-	if err := f.declare(steps); err != nil {
+	// On a full disk messages must still go: then without the note that makes it all or none after a crash.
+	if err := f.declare(steps); err != nil && !diskFull(err) {
 		return nil, 0, err
 	}
 	j := &expungeJob{f: f, ctx: ctx}
@@ -217,6 +222,11 @@ func (f *folder) expunge(ctx context.Context, uids mailbox.UIDSet) (_ mailbox.UI
 	}
 	gone, err := j.commit()
 	return gone, j.octets, err
+}
+
+// diskFull reports that there is no room for anything new.
+func diskFull(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
 
 // expungeJob is one Expunge under way.
@@ -236,7 +246,11 @@ func (j *expungeJob) one(uid uint32) error {
 	return f.withFile(j.ctx, uid, func(_ int, name string) error {
 		aside := f.acct.store.names.next()
 		octets := sizeOf(f.cur.Dir, name)
-		if err := f.cur.Rename(name, f.tmp, aside); err != nil {
+		err := f.cur.Rename(name, f.tmp, aside)
+		if diskFull(err) {
+			aside, err = "", f.cur.Remove(name) // there is no way back, and none is needed as a rule
+		}
+		if err != nil {
 			return err
 		}
 		j.done = append(j.done, renamed{uid, name, aside})
@@ -258,11 +272,14 @@ func (j *expungeJob) commit() (mailbox.UIDSet, error) {
 	var gone mailbox.UIDSetBuilder
 	uids := make([]uint32, len(j.done))
 	for i, r := range j.done {
+		uids[i] = r.uid
+		gone.Add(mailbox.UID(r.uid))
+		if r.to == "" {
+			continue
+		}
 		if err := f.tmp.Remove(r.to); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			f.acct.store.log("expunged message left in tmp", "dir", f.tmp.Name(), "err", err)
 		}
-		uids[i] = r.uid
-		gone.Add(mailbox.UID(r.uid))
 	}
 	f.forgetUIDs(f.nextModSeq(), uids)
 	f.changed()

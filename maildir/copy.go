@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 
 	"github.com/goniec-mail/goniec"
 	"github.com/goniec-mail/goniec/mailbox"
@@ -20,23 +21,69 @@ func (a *Account) Copy(ctx context.Context, from string, uids mailbox.UIDSet, to
 }
 
 // Move implements mailbox.Mover: the messages are linked into the other folder, durably, and then
-// removed from the first, so that a crash between leaves them in both.
+// removed from the first, so that a crash between leaves them in both. So does an error of the removal: copies are
+// not taken back where a message might then be nowhere.
 func (a *Account) Move(ctx context.Context, from string, uids mailbox.UIDSet, to string) (mailbox.CopyResult, error) {
 	t, err := a.transfer(ctx, from, to)
 	if err != nil {
 		return mailbox.CopyResult{}, err
 	}
 	defer t.release()
+	// One move at a time: two of the same message would leave two copies.
+	unlock, err := a.lockMoves(ctx)
+	if err != nil {
+		return mailbox.CopyResult{}, err
+	}
+	defer unlock()
 	res, err := t.copy(ctx, uids, false)
 	if err != nil || len(res.Source) == 0 {
 		return res, err
 	}
 	gone, err := t.src.expungeSet(ctx, mailbox.UIDs(res.Source...))
-	if err != nil && gone.Empty() {
-		_, back := t.dst.expungeSet(context.WithoutCancel(ctx), mailbox.UIDs(res.Dest...))
-		return mailbox.CopyResult{}, errors.Join(err, back)
+	if err != nil {
+		return mailbox.CopyResult{}, err
 	}
-	return res, err // what has gone there must stay here
+	// What somebody else has expunged meanwhile must not come back.
+	res, late := splitMoved(res, gone)
+	_, err = t.dst.expungeSet(context.WithoutCancel(ctx), late)
+	return res, err
+}
+
+// moveLockName is the file by which our processes move one after the other in an account.
+const moveLockName = "goniec-move-lock"
+
+func (a *account) lockMoves(ctx context.Context) (unlock func(), err error) {
+	if err := a.moves.lock(ctx); err != nil {
+		return nil, err
+	}
+	file, err := a.root.OpenFile(moveLockName, os.O_RDWR|os.O_CREATE, 0o600)
+	if err == nil {
+		if err = flock(ctx, file, true); err != nil {
+			_ = file.Close()
+		}
+	}
+	if err != nil {
+		a.moves.unlock()
+		return nil, err
+	}
+	return func() {
+		_ = file.Close() // the lock goes with it
+		a.moves.unlock()
+	}, nil
+}
+
+// splitMoved divides a copy into what was removed from the source, and the copies of what was gone before.
+func splitMoved(all mailbox.CopyResult, gone mailbox.UIDSet) (moved mailbox.CopyResult, late mailbox.UIDSet) {
+	moved.UIDValidity = all.UIDValidity
+	var b mailbox.UIDSetBuilder
+	for i, u := range all.Source {
+		if gone.Contains(u) {
+			moved.Source, moved.Dest = append(moved.Source, u), append(moved.Dest, all.Dest[i])
+		} else {
+			b.Add(all.Dest[i])
+		}
+	}
+	return moved, b.Set()
 }
 
 // expungeSet is Expunge without giving room back to the quota.

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -29,6 +30,8 @@ type folderView struct {
 	next     mailbox.UID
 	id       string
 	mails    map[mailbox.UID]string // flags and content
+	modSeq   mailbox.ModSeq
+	modSeqs  map[mailbox.UID]mailbox.ModSeq
 }
 
 // look reads an account with a new Store, as after a restart. Every message must be readable.
@@ -41,6 +44,10 @@ func look(fsys faultfs.FS) (view, error) {
 		return nil, fmt.Errorf("account: %w", err)
 	}
 	defer a.Close()
+	return lookAccount(ctx, a)
+}
+
+func lookAccount(ctx context.Context, a mailbox.Account) (view, error) {
 	v := make(view)
 	for info, err := range a.Mailboxes(ctx) {
 		if err != nil {
@@ -65,11 +72,17 @@ func lookFolder(ctx context.Context, a mailbox.Account, name string) (f folderVi
 	if err != nil {
 		return f, err
 	}
-	f = folderView{ch.State.UIDValidity, ch.State.UIDNext, ch.State.ID, map[mailbox.UID]string{}}
+	f = folderView{
+		ch.State.UIDValidity, ch.State.UIDNext, ch.State.ID,
+		map[mailbox.UID]string{},
+		ch.State.ModSeq,
+		map[mailbox.UID]mailbox.ModSeq{},
+	}
 	var uids []mailbox.UID
 	for meta := range ch.Messages {
 		l := meta.Flags.List(ch.State.Keywords)
 		f.mails[meta.UID] = fmt.Sprintf("%x %v ", l.System, l.Keywords)
+		f.modSeqs[meta.UID] = meta.ModSeq
 		uids = append(uids, meta.UID)
 		if meta.UID >= f.next {
 			return f, fmt.Errorf("UID %d is not below UIDNEXT %d", meta.UID, f.next)
@@ -119,6 +132,9 @@ func keeps(old, now view) error {
 		if n.validity != o.validity {
 			return fmt.Errorf("%s: UIDVALIDITY %d became %d", name, o.validity, n.validity)
 		}
+		if n.modSeq < o.modSeq {
+			return fmt.Errorf("%s: mod-sequence fell from %d to %d", name, o.modSeq, n.modSeq)
+		}
 		if n.next < o.next {
 			return fmt.Errorf("%s: UIDNEXT fell from %d to %d", name, o.next, n.next)
 		}
@@ -130,6 +146,9 @@ func keeps(old, now view) error {
 			_, wasBody, _ := strings.Cut(was, "] ")
 			if _, body, _ := strings.Cut(text, "] "); ok && body != wasBody {
 				return fmt.Errorf("%s: UID %d became another message", name, uid)
+			}
+			if (!ok || text != was) && n.modSeqs[uid] <= o.modSeq {
+				return fmt.Errorf("%s: UID %d changed from %q to %q below mod-sequence %d", name, uid, was, text, o.modSeq)
 			}
 		}
 	}
@@ -151,10 +170,17 @@ type script struct {
 	ctx   context.Context
 	store *maildir.Store
 	acc   mailbox.Account
+	seen  view // what a client has seen, see the step see
 	err   error
 }
 
 func run(fsys faultfs.FS, steps func(t *script)) error {
+	_, err := runSeen(fsys, steps)
+	return err
+}
+
+// runSeen also returns what was seen of the account meanwhile, at the end if the steps do not say when.
+func runSeen(fsys faultfs.FS, steps func(t *script)) (view, error) {
 	s := maildir.Impatient(&maildir.Store{Root: "/mail", FS: fsys, Host: "h"})
 	t := &script{ctx: context.Background(), store: s}
 	t.acc, t.err = s.Account(t.ctx, user)
@@ -165,7 +191,23 @@ func run(fsys faultfs.FS, steps func(t *script)) error {
 		t.acc.Close()
 	}
 	s.Close()
-	return t.err
+	return t.seen, t.err
+}
+
+// see looks as a client of the same process does.
+func (t *script) see() {
+	if t.err == nil {
+		t.seen, t.err = lookAccount(t.ctx, t.acc)
+	}
+}
+
+func (t *script) unflag(name string, uids ...mailbox.UID) {
+	t.in(name, func(m mailbox.Mailbox) error {
+		_, err := m.SetFlags(t.ctx, mailbox.UIDs(uids...), mailbox.FlagChange{
+			Op: mailbox.FlagsRemove, Flags: mailbox.FlagList{System: mailbox.Seen, Keywords: []string{"new"}},
+		})
+		return err
+	})
 }
 
 func (t *script) keep(err error) {
@@ -249,6 +291,10 @@ var crashOps = []crashOp{
 	{name: "expunge one", setup: three, run: func(t *script) { t.expunge("INBOX", 2) }},
 	{name: "append three", setup: three, run: func(t *script) { t.appendTo("INBOX", "a\r\n", "b\n", "c\r\n") }},
 	{name: "flag three", setup: three, run: func(t *script) { t.flag("INBOX", 1, 2, 3) }},
+	{name: "append and see", setup: three, run: func(t *script) { t.appendTo("INBOX", hello); t.see() }},
+	{name: "deliver and see", setup: three, run: func(t *script) { t.deliver(hello); t.see() }},
+	{name: "flag and back", setup: func(t *script) { three(t); t.see() }, run: func(t *script) { t.flag("INBOX", 2); t.see(); t.unflag("INBOX", 2) }, between: func(_, _, _ view) error { return nil }},
+	{name: "expunge and see", setup: three, run: func(t *script) { t.expunge("INBOX", 3); t.see() }},
 	// O01: what QUIT of a POP3 session does; I15: MULTIAPPEND is "append three".
 	{name: "expunge three", setup: three, run: func(t *script) { t.expunge("INBOX", 1, 2, 3) }},
 	{name: "copy", setup: func(t *script) { three(t); t.create("A") }, run: func(t *script) { t.transfer(mailbox.Copy, "A", 1, 3) }},
@@ -290,8 +336,8 @@ func TestF02_CrashStates(t *testing.T) {
 
 func crashTest(t *testing.T, op crashOp, model faultfs.Model) {
 	before, after := outcome(t, op)
-	var was view
-	limit := 60
+	var was, seen view
+	limit := 25
 	if long {
 		limit = 3000
 	}
@@ -303,8 +349,14 @@ func crashTest(t *testing.T, op crashOp, model faultfs.Model) {
 			}
 			return err
 		},
-		Op:    func(c *faultfs.Crash) error { return run(c, op.run) },
-		Check: func(s *faultfs.CrashState) error { return checkCrash(op, before, after, was, s) },
+		Op: func(c *faultfs.Crash) (err error) { seen, err = runSeen(c, op.run); return err },
+		Check: func(s *faultfs.CrashState) error {
+			known := was
+			if s.Done && seen != nil {
+				known = seen
+			}
+			return checkCrash(op, before, after, known, s)
+		},
 	})
 	require.NoError(t, err)
 	t.Logf("%d points, %d states, %d sampled", report.Points, report.States, report.Sampled)
@@ -380,10 +432,14 @@ func TestF04_FailingCalls(t *testing.T) {
 
 func faultTest(t *testing.T, op crashOp, persist bool) {
 	before, after := outcome(t, op)
+	var errs []error // all
+	if persist && !long {
+		errs = []error{syscall.EIO, syscall.ENOSPC}
+	}
 	report, err := faultfs.EachFault(faultfs.FaultPlan{
-		Persist: persist,
-		Setup:   func(fsys faultfs.FS) error { return run(fsys, op.setup) },
-		Op:      func(fsys faultfs.FS) error { return run(fsys, op.run) },
+		Persist: persist, Errors: errs,
+		Setup: func(fsys faultfs.FS) error { return run(fsys, op.setup) },
+		Op:    func(fsys faultfs.FS) error { return run(fsys, op.run) },
 		Check: func(r faultfs.FaultRun) error {
 			return checkCrash(op, before, after, nil, &faultfs.CrashState{FS: r.FS.(*faultfs.Crash), Done: r.Err == nil})
 		},

@@ -7,14 +7,18 @@
 //	store := &maildir.Store{Root: "/srv/mail/{domain}/{local}/Maildir"}
 //	account, err := store.Account(ctx, "alice@example.org")
 //
-// Store implements mailbox.Store and mailbox.MultiDeliverer.
+// Store implements mailbox.Store and mailbox.MultiDeliverer; Account and Mailbox implement most of
+// the optional interfaces.
 //
 // # Durability
 //
 // Delivery writes into tmp/, syncs the file, renames it into new/ and syncs that directory, and only
 // then returns; concurrent deliveries into one folder share the directory's sync. Append also
 // records the UID in dovecot-uidlist, durably, before the message shows. Flags are changed by
-// rename, followed by a sync of cur/. After a crash each operation is there whole or not at all.
+// rename, followed by a sync of cur/. A change to several messages is noted first (goniec-intent), and
+// finished by whoever opens the folder after a crash: each operation is there whole or not at all. A
+// move links the messages into the other folder before it removes them here, so that a crash may
+// leave them in both.
 //
 // # Content form
 //
@@ -23,9 +27,60 @@
 // file whose S= equals W= is read as it is. In other files each LF without a CR before it is
 // read as CRLF. What is read is always what was stored.
 //
-// # Names
+// # Folder names
 //
-// A folder "Lists/Go" is the directory ".Lists.Go" beside new/, in modified UTF-7 (RFC 3501
-// §5.1.3) of the canonical form. A level can not be empty or hold ".", "%", "*", a control character or what is not
-// UTF-8, and the directory's name is at most 255 octets long: mailbox.ErrName otherwise.
+// A folder "Lists/Go" is the directory ".Lists.Go" beside new/, in canonical modified UTF-7 (RFC 3501
+// §5.1.3). A level can not be empty or hold ".", "%", "*", a control character or what is not UTF-8, and the
+// directory's name is at most 255 octets long: mailbox.ErrName otherwise. Directories with other names do
+// not show; Check tells them.
+//
+// # UIDs and mod-sequences
+//
+// A message gets its UID at the first look at the folder after its delivery, in the order of arrival; it is then
+// moved from new/ to cur/. A list that was cut off or replaced by an older copy is restored from the
+// index; where a UID is in doubt, UIDVALIDITY rises. Mod-sequences are microseconds, or one more than the last where
+// that is higher. They live in the index, which all our processes share. When it is lost every
+// message gets a new mod-sequence above all that were given (goniec-floor is written ahead of them), and expunges
+// from before are not known: State.Horizon.
+//
+// # Files
+//
+//	dovecot-uidlist            UIDs (Dovecot's version 3; 1 is read)   under dovecot-uidlist.lock
+//	dovecot-keywords           keywords, 26 a folder at most           under dovecot-uidlist.lock
+//	subscriptions              versions 1 and 2 of Dovecot             under subscriptions.lock
+//	maildirsize                quota                                   appended to
+//	maildirfolder              marks a folder
+//	goniec-index               cache; may be deleted
+//	goniec-derived             cache; may be deleted
+//	goniec-floor               what the index may not forget: deleting it risks mod-sequences that go down
+//	goniec-intent              a change under way
+//	goniec-rename              a renaming of folders under way
+//	goniec-special-use         the folder's special use (RFC 6154)
+//	goniec-uidvalidity         the highest UIDVALIDITY given in the account
+//	goniec-lock, goniec-pop3-lock, goniec-move-lock    flock(2) between our processes
+//	courierimap*               Courier's UIDs, keywords and subscriptions, read once
+//
+// # Other programs
+//
+// Their deliveries, renames and deletions show in the next Changes. What they do in the very moment of a
+// change of ours shows within two seconds in folders of more than 2000 messages. A message is never
+// taken for expunged because it was renamed while its directory was read.
+//
+// # Sources
+//
+//   - maildir(5) of qmail; the Maildir++ pages of Courier; Dovecot's files
+//   - RFC 3501 §5.1.3: modified UTF-7
+//   - RFC 9051 §2.3.1.1: UIDs and UIDVALIDITY; RFC 7162: mod-sequences; RFC 8474: MAILBOXID
+//   - RFC 6154: special use; RFC 9208: quota; RFC 3502: MULTIAPPEND; RFC 6851: MOVE; RFC 8514: SAVEDATE
+//
+// # Limits
+//
+//   - Quota counts every message, those marked \Deleted and those in Trash too, in octets of network form;
+//     Dovecot and Courier count files, which are 2 to 3 percent smaller with LF. It is a soft limit between processes.
+//   - No annotations (mailbox.Metadata) and no account-wide watch (mailbox.AccountWatcher).
+//   - A read-only tree can not be opened: the uidlist and the lock file must be writable.
+//   - Locks between our processes are flock(2): over NFS they need a server that has it. Hosts that share a tree need
+//     different Store.Host.
+//   - Systems other than Linux are polled for what other programs do to watched folders, every two seconds.
+//   - Windows: ";" stands for ":" in names, only one process may use a tree, and directories can not be synced there.
 package maildir

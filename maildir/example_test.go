@@ -3,47 +3,80 @@ package maildir_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 
+	"github.com/goniec-mail/goniec"
 	"github.com/goniec-mail/goniec/mailbox"
 	"github.com/goniec-mail/goniec/maildir"
 )
 
-func ExampleStore() {
-	dir, err := os.MkdirTemp("", "maildir-example-*")
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	defer os.RemoveAll(dir)
+// A message is delivered, and read where it then lies.
+func Example() {
+	root, _ := os.MkdirTemp("", "maildir-example-*")
+	defer os.RemoveAll(root)
 	ctx := context.Background()
-	store := &maildir.Store{Root: dir + "/{domain}/{local}/Maildir"}
 
-	to := []mailbox.Target{{User: "alice@demo.test"}}
-	fmt.Println(mailbox.DeliverAll(ctx, store, to, strings.NewReader("Subject: hi\r\n\r\nHello\r\n"), mailbox.AppendOptions{}))
-
-	account, err := store.Account(ctx, "alice@demo.test")
-	if err != nil {
-		fmt.Println(err)
+	store := &maildir.Store{Root: root + "/{domain}/{local}/Maildir"}
+	defer store.Close()
+	msg := strings.NewReader("Subject: hello\r\n\r\nHello, Alice.\r\n")
+	if err := store.Deliver(ctx, "alice@example.org", "INBOX", msg, mailbox.AppendOptions{}); err != nil {
+		fmt.Println(err) // nothing is stored
 		return
 	}
+
+	account, _ := store.Account(ctx, "alice@example.org")
 	defer account.Close()
-	inbox, err := account.Open(ctx, "INBOX")
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
+	inbox, _ := account.Open(ctx, "INBOX")
 	defer inbox.Close()
-	changes, err := inbox.Changes(ctx, 0)
-	if err != nil {
-		fmt.Println(err)
-		return
+	for m, err := range inbox.Read(ctx, mailbox.AllUIDs()) {
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		text, _ := io.ReadAll(goniec.NewReader(m.Content))
+		fmt.Printf("UID %d, %d octets: %q\n", m.UID, m.Size, text)
 	}
-	for m := range changes.Messages {
-		fmt.Println("uid", m.UID, "size", m.Size)
+	// Output: UID 1, 33 octets: "Subject: hello\r\n\r\nHello, Alice.\r\n"
+}
+
+// A message for several users is written once; the others get links to it.
+func ExampleStore_DeliverAll() {
+	root, _ := os.MkdirTemp("", "maildir-example-*")
+	defer os.RemoveAll(root)
+	store := &maildir.Store{Root: root}
+	defer store.Close()
+
+	to := []mailbox.Target{{User: "alice"}, {User: "bob"}, {User: "../etc/passwd"}, {User: "carol", Name: "no such folder"}}
+	msg := strings.NewReader("Subject: all\r\n\r\nHello, all.\r\n")
+	for i, err := range store.DeliverAll(context.Background(), to, msg, mailbox.AppendOptions{}) {
+		fmt.Println(to[i].User, err == nil)
 	}
 	// Output:
-	// [<nil>]
-	// uid 1 size 22
+	// alice true
+	// bob true
+	// ../etc/passwd true
+	// carol false
+}
+
+// Check looks at an account's files, and repairs what can be.
+func ExampleAccount_Check() {
+	root, _ := os.MkdirTemp("", "maildir-example-*")
+	defer os.RemoveAll(root)
+	ctx := context.Background()
+	store := &maildir.Store{Root: root}
+	defer store.Close()
+	account, _ := store.Account(ctx, "alice")
+	defer account.Close()
+
+	_ = os.Mkdir(root+"/alice/.not.a..folder", 0o700)
+	problems, err := account.(*maildir.Account).Check(ctx, true)
+	for _, p := range problems {
+		fmt.Println(p)
+	}
+	fmt.Println(err)
+	// Output:
+	// ".not.a..folder": not the name of a folder: not canonical modified UTF-7
+	// <nil>
 }

@@ -137,16 +137,15 @@ const (
 )
 
 // savedIn reads the second at the start of a name; 0 without one.
-func savedIn(base string) mailbox.Date {
-	end := strings.IndexByte(base, '.')
-	if end < 1 || end > 12 {
+func savedIn[S ~string | ~[]byte](base S) mailbox.Date {
+	n, i := mailbox.Date(0), 0
+	for ; i < len(base) && i < 12 && base[i] >= '0' && base[i] <= '9'; i++ {
+		n = 10*n + mailbox.Date(base[i]-'0')
+	}
+	if i == 0 || i == len(base) || base[i] != '.' {
 		return 0
 	}
-	n, err := strconv.ParseInt(base[:end], 10, 64)
-	if err != nil || n < 0 {
-		return 0
-	}
-	return mailbox.Date(n)
+	return n
 }
 
 // isMessage tells names of messages from hidden files.

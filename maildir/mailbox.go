@@ -133,7 +133,7 @@ func (t *table) meta(r *rec) mailbox.Meta {
 		ModSeq: mailbox.ModSeq(r.modSeq),
 		Size:   r.getSize(),
 		Date:   mailbox.Date(date),
-		Saved:  savedIn(string(t.kept(r))),
+		Saved:  savedIn(t.kept(r)),
 	}
 }
 

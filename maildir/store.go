@@ -190,7 +190,7 @@ func (s *Store) share(ctx context.Context, path string, root faultfs.Dir) (*acco
 		return a, nil
 	}
 	s.mu.Unlock()
-	a = &account{store: s, path: path, root: root, info: info, refs: 1, folders: make(map[string]*folder)}
+	a = &account{store: s, path: path, root: root, info: info, refs: 1, folders: make(map[string]*folder), moves: make(ctxMutex, 1)}
 	if err := a.prepare(ctx); err != nil {
 		_ = root.Close()
 		return nil, err

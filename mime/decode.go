@@ -205,7 +205,7 @@ func (d *base64Decoder) warning() WarningKind {
 func (d *base64Decoder) decode(dst, src []byte, _, atEOF bool) (nDst, nSrc int) {
 	n, i := 0, 0
 	for i < len(src) {
-		if d.n == 0 {
+		if d.n == 0 && !d.padded { // text behind padding is noticed octet by octet
 			kDst, kSrc := base64Groups(dst[n:], src[i:])
 			n, i = n+kDst, i+kSrc
 			if i == len(src) {

@@ -26,7 +26,7 @@ func decodeAll(t testing.TB, encoding, in string) (string, WarningKind) {
 	_, err = chopped.WriteTo(&b)
 	require.NoError(t, err)
 	require.Equal(t, string(out), b.String(), "chopped: %q", in[:min(len(in), 100)])
-	require.Equal(t, d.Warning(), chopped.Warning())
+	require.Equal(t, d.Warning(), chopped.Warning(), "%s %q", encoding, in[:min(len(in), 100)])
 	return string(out), d.Warning()
 }
 

@@ -64,6 +64,7 @@ type attempt struct {
 	outcomes  []outcome
 	verdict   verdict
 	cancelled bool // we stopped; failures mean nothing
+	toldDelay bool // there is a report of a delay
 	due       time.Time
 }
 
@@ -186,7 +187,7 @@ func (a *attempt) settle(ctx context.Context, body Body) {
 		}
 		a.q.event(Event{Kind: Reported, ID: a.l.ID, From: a.l.Envelope.From})
 	}
-	if late {
+	if a.toldDelay {
 		a.q.event(Event{Kind: Delayed, ID: a.l.ID, From: a.l.Envelope.From, Dest: a.l.Dest})
 	}
 }

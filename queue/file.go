@@ -80,7 +80,8 @@ type FileStore struct {
 
 	// clean keeps messages in their place: held for reading by those who work with one, for
 	// writing by the cleaner that moves them.
-	clean sync.RWMutex
+	clean   sync.RWMutex
+	stripes [64]sync.Mutex // by message, for changes
 
 	mu      sync.Mutex
 	x       *index
@@ -137,6 +138,7 @@ func OpenFiles(path string, o FileOptions) (_ *FileStore, err error) {
 		started: map[started]bool{},
 	}
 	s.log.size = uint32(o.SegmentSize)
+	s.log.needSpare = s.kickMaintainer
 	s.log.reopen = func() (faultfs.Dir, error) { return o.FS.OpenDir(path) }
 	defer func() {
 		if err != nil {
@@ -232,9 +234,7 @@ func (s *FileStore) Close() error {
 func (s *FileStore) closeFiles() error {
 	var errs []error
 	for _, seg := range s.log.segs {
-		if seg.pins.Add(-1) < 0 {
-			errs = append(errs, seg.file.Close())
-		}
+		seg.drop()
 	}
 	if s.log.spare != nil {
 		errs = append(errs, s.log.spare.file.Close())

@@ -70,10 +70,10 @@ func (s *FileStore) entry(id uint64, f Filter) (Entry, bool) {
 	for i := range jobs {
 		m, _, reasons, err := s.readJob(jobs[i], e.Jobs[i].Group)
 		if err != nil {
-			for k := range e.Jobs {
-				e.Jobs[k].State = StateCorrupt
+			if errors.Is(err, ErrCorrupt) {
+				e.Jobs[i].State = StateCorrupt
 			}
-			return e, true
+			continue
 		}
 		e.Envelope, e.Size, e.Kind = m.env, m.size, m.op.kind
 		if len(reasons) == len(e.Jobs[i].Rcpts) {
@@ -135,15 +135,28 @@ func (s *FileStore) Update(_ context.Context, id ID, c Change) error {
 	if !ok {
 		return ErrNotFound
 	}
-	// Alone: a change must not pass an outcome on its way to the log.
-	s.clean.Lock()
-	err := s.update(num, c)
-	s.clean.Unlock()
+	err := s.lockedUpdate(num, c)
 	if err == nil {
 		s.wakeUp()
 		s.kickMaintainer()
 	}
 	return err
+}
+
+// lockedUpdate keeps changes of one message in order. A new route is written from what is known of the
+// message, so nothing of that may change meanwhile; other changes share their flushes.
+func (s *FileStore) lockedUpdate(id uint64, c Change) error {
+	if c.Op == Reroute {
+		s.clean.Lock()
+		defer s.clean.Unlock()
+		return s.update(id, c)
+	}
+	s.clean.RLock()
+	defer s.clean.RUnlock()
+	stripe := &s.stripes[id%uint64(len(s.stripes))]
+	stripe.Lock()
+	defer stripe.Unlock()
+	return s.update(id, c)
 }
 
 func (s *FileStore) update(id uint64, c Change) error {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"io/fs"
 	"sync"
 
 	"github.com/goniec-mail/goniec"
@@ -183,8 +184,11 @@ func (s *FileStore) openBody(m *stored) (Body, error) {
 		return &inlineBody{io.NewSectionReader(m.seg.file, m.bodyAt, m.size), m.seg, sync.Once{}}, nil
 	}
 	f, err := s.bodyHandle().Open(bodyName(m.op.id))
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%w: its body: %w", ErrCorrupt, err)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("%w: its body: %w", ErrCorrupt, err)
+		return nil, err
 	}
 	return &fileBody{io.NewSectionReader(f, 0, m.size), f}, nil
 }
@@ -232,7 +236,7 @@ type inlineBody struct {
 }
 
 func (b *inlineBody) Close() error {
-	b.once.Do(b.seg.drop)
+	b.once.Do(b.seg.unpin)
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -21,14 +22,16 @@ type segmentLog struct {
 	reopen func() (faultfs.Dir, error)
 	size   uint32
 
-	mu       sync.Mutex
-	segs     []*segment   // by number; the last one is open
-	spare    *segment     // ready to be the next one
-	next     uint32       // number of the next segment
-	last     uint32       // time of the last record: the log's time never goes back
-	failedAt time.Time    // when no segment could be made
-	cut      *loc         // to be told by the next segment
-	spares   atomic.Int32 // for names
+	mu        sync.Mutex
+	segs      []*segment   // by number; the last one is open
+	spare     *segment     // ready to be the next one
+	next      uint32       // number of the next segment
+	last      uint32       // time of the last record: the log's time never goes back
+	failedAt  time.Time    // when no segment could be made
+	asked     uint32       // segment for whose successor needSpare was called
+	needSpare func()       // called when the last segment is half full
+	cut       *loc         // to be told by the next segment
+	spares    atomic.Int32 // for names
 }
 
 const (
@@ -37,7 +40,7 @@ const (
 	// new messages: mail must be able to leave.
 	reserveShare = 16
 	// retryFull is how long a full disk is left alone.
-	retryFull = time.Second
+	retryFull = 250 * time.Millisecond
 )
 
 // append writes one record behind the others and, if asked, returns when it is durable. The record
@@ -60,7 +63,14 @@ func (l *segmentLog) append(b, heads []byte, now uint32, durable, keep bool) (*s
 	seg.end += uint32(len(b))
 	seg.written.Store(seg.end)
 	seg.note(off, uint32(len(b)), heads)
+	ask := seg.end > seg.size/2 && l.spare == nil && l.asked != seg.n
+	if ask {
+		l.asked = seg.n
+	}
 	l.mu.Unlock()
+	if ask {
+		l.needSpare()
+	}
 	if durable {
 		if err := l.flush(seg); err != nil {
 			return nil, loc{}, err
@@ -72,7 +82,7 @@ func (l *segmentLog) append(b, heads []byte, now uint32, durable, keep bool) (*s
 // flush makes durable what was appended to a segment; it is shared by all who wait. This is the way
 // from fsync to an acknowledgement.
 func (l *segmentLog) flush(seg *segment) error {
-	err := seg.group.Sync()
+	err := seg.flusher.Sync()
 	if err == nil {
 		return nil
 	}
@@ -82,7 +92,7 @@ func (l *segmentLog) flush(seg *segment) error {
 	defer l.mu.Unlock()
 	if !seg.broken && !seg.sealed {
 		seg.broken = true
-		l.cut = &loc{seg.n, seg.synced.Load()}
+		l.cut = &loc{seg.n, seg.flusher.durable()}
 	}
 	return fmt.Errorf("flush of queue segment %s: %w", seg.name, err)
 }
@@ -148,15 +158,16 @@ func (l *segmentLog) rotate(need int) error {
 func (l *segmentLog) seal(cur *segment) {
 	err := cur.writeFooter(l.last)
 	if err == nil {
-		err = cur.group.Sync()
+		err = cur.flusher.Sync()
 	}
 	if err != nil {
 		cur.broken = true
-		l.cut = &loc{cur.n, cur.synced.Load()}
+		l.cut = &loc{cur.n, cur.flusher.durable()}
 		return
 	}
 	cur.sealed = true
 	cur.footer = nil
+	cur.flusher.retire() // all that it holds is durable now
 }
 
 // newSegment gives a spare, or a new file, its number, epoch and name.
@@ -198,25 +209,23 @@ func (l *segmentLog) christen(s *segment) error {
 	if err := l.syncDir(); err != nil {
 		return err
 	}
-	s.start()
+	l.start(s, segmentHeader)
 	return nil
 }
 
-// start readies a segment for records.
-func (s *segment) start() {
-	s.end = segmentHeader
-	s.written.Store(s.end)
-	s.synced.Store(s.end)
-	s.group = faultfs.NewGroup(s.sync)
-}
-
-func (s *segment) sync() error {
-	end := s.written.Load()
-	err := s.file.Datasync()
-	if err == nil {
-		s.synced.Store(end)
+// start readies a segment for records behind end.
+func (l *segmentLog) start(s *segment, end uint32) {
+	s.end = end
+	s.written.Store(end)
+	var others []faultfs.File
+	for len(others) < lanes-1 {
+		f, err := l.dir().OpenFile(s.name, os.O_RDWR, 0)
+		if err != nil {
+			break // fewer will do
+		}
+		others = append(others, f)
 	}
-	return err
+	s.flusher = newFlusher(s.written.Load, s.file, others)
 }
 
 // makeSpare makes a file full of zeros: its blocks exist, so that later flushes change data only.
@@ -300,6 +309,14 @@ func (l *segmentLog) syncDir() error {
 
 // drop closes the file of a removed segment when nobody reads from it any more.
 func (s *segment) drop() {
+	if s.flusher != nil {
+		s.flusher.retire()
+	}
+	s.unpin()
+}
+
+// unpin ends a use: that of a reader, or of the log itself.
+func (s *segment) unpin() {
 	if s.pins.Add(-1) < 0 {
 		_ = s.file.Close()
 	}

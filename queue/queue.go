@@ -50,9 +50,9 @@ type Queue struct {
 	MinBackoff, MaxBackoff time.Duration
 	Jitter                 float64
 
-	// Expire is how long a message is tried, from its arrival or the end of its HoldUntil.
+	// ExpireAfter is how long a message is tried, from its arrival or the end of its HoldUntil.
 	// 0 = 5 days. The last attempt is made at that time.
-	Expire time.Duration
+	ExpireAfter time.Duration
 	// DelayAfter is when the sender is told of a delay. 0 = 4 hours, negative = never.
 	DelayAfter time.Duration
 	// AttemptTimeout is the longest that one attempt may take. 0 = 1 hour, negative = no limit.
@@ -121,7 +121,7 @@ func (q *Queue) init() {
 		o.most = max(o.most, o.window)
 		o.minBack, o.maxBack, o.jitter = or(q.MinBackoff, 300*time.Second), or(q.MaxBackoff, 4000*time.Second), max(or(q.Jitter, 0.2), 0)
 		o.maxBack = max(o.maxBack, o.minBack)
-		o.expire, o.delay, o.timeout = or(q.Expire, 5*24*time.Hour), or(q.DelayAfter, 4*time.Hour), or(q.AttemptTimeout, time.Hour)
+		o.expire, o.delay, o.timeout = or(q.ExpireAfter, 5*24*time.Hour), or(q.DelayAfter, 4*time.Hour), or(q.AttemptTimeout, time.Hour)
 		if o.host = q.Hostname; o.host == "" {
 			o.host = hostname()
 		}

@@ -2,7 +2,9 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"slices"
@@ -27,7 +29,10 @@ func (s *FileStore) recover() error {
 			return err
 		}
 	}
-	cuts := s.readCuts()
+	cuts, err := s.readCuts()
+	if err != nil {
+		return err
+	}
 	for i, seg := range s.log.segs {
 		if err := s.replay(seg, cuts, i == len(s.log.segs)-1); err != nil {
 			return fmt.Errorf("%s: %w", seg.name, err)
@@ -66,32 +71,47 @@ func (s *FileStore) openSegment(name string) error {
 		return err
 	}
 	seg.file, seg.size = file, uint32(min(info.Size, maxSegmentFile))
-	if why := s.readHeader(seg); why != "" {
+	why, err := s.readHeader(seg)
+	if why != "" || err != nil {
 		_ = file.Close()
+	}
+	if err != nil {
+		return err // an unreadable disk is no damage: somebody must look at it
+	}
+	if why != "" {
 		return s.setAside(name, why)
 	}
-	seg.start()
 	s.log.segs = append(s.log.segs, seg)
 	return nil
 }
 
 // readHeader finds a segment's epoch: in the header, or, if that is damaged, in the first record.
-func (s *FileStore) readHeader(seg *segment) (why string) {
+func (s *FileStore) readHeader(seg *segment) (why string, err error) {
 	b := make([]byte, segmentHeader+8)
-	n, _ := seg.file.ReadAt(b, 0)
-	if seg.parseHeader(b[:n]) {
-		return ""
+	n, err := seg.file.ReadAt(b, 0)
+	if err != nil && err != io.EOF {
+		return "", err
 	}
-	if n == len(b) {
-		var c cursor
-		c.b = b[segmentHeader:]
+	full, ok, newer := seg.parseHeader(b[:n])
+	if ok && seg.size < full {
+		s.o.Logger.Error("queue: segment is cut short; what was behind is lost", "segment", seg.name, "size", seg.size, "was", full)
+	}
+	if ok {
+		return "", nil
+	}
+	if n == len(b) && !newer {
+		c := cursor{b: b[segmentHeader:]}
 		seg.epoch = c.u64()
-		if _, _, err := seg.readRecord(segmentHeader, nil); err == nil {
+		_, _, err := seg.readRecord(segmentHeader, nil)
+		if err == nil {
 			s.o.Logger.Warn("queue: header of a segment is damaged; its records are not", "segment", seg.name)
-			return ""
+			return "", nil
+		}
+		if !errors.Is(err, ErrCorrupt) {
+			return "", err
 		}
 	}
-	return "its header is damaged, of another version, or it is no segment"
+	return "it is damaged, of another version or name, or no segment", nil
 }
 
 func (s *FileStore) setAside(name, why string) error {
@@ -117,18 +137,18 @@ func (s *FileStore) setAside(name, why string) error {
 
 // readCuts collects where segments end whose last flush failed: the first record of the next one
 // tells.
-func (s *FileStore) readCuts() map[uint32]uint32 {
+func (s *FileStore) readCuts() (map[uint32]uint32, error) {
 	cuts := map[uint32]uint32{}
 	for _, seg := range s.log.segs {
 		b, _, err := seg.readRecord(segmentHeader, nil)
-		if err != nil {
-			continue
+		if err != nil && !errors.Is(err, ErrCorrupt) {
+			return nil, err
 		}
-		if ops, err := splitPayload(b); err == nil && len(ops) > 0 && ops[0].typ == opCut {
+		if ops, opErr := splitPayload(b); err == nil && opErr == nil && len(ops) > 0 && ops[0].typ == opCut {
 			cuts[ops[0].base.seg] = ops[0].base.off
 		}
 	}
-	return cuts
+	return cuts, nil
 }
 
 // replay applies the records of a segment.
@@ -172,7 +192,6 @@ func (s *FileStore) replay(seg *segment, cuts map[uint32]uint32, last bool) erro
 
 // reopenSegment prepares a segment that has no footer: the last one is written on, others are not.
 func (s *FileStore) reopenSegment(seg *segment, last bool) error {
-	seg.written.Store(seg.end)
 	if !last {
 		seg.broken, seg.footer = true, nil
 		return nil
@@ -181,7 +200,7 @@ func (s *FileStore) reopenSegment(seg *segment, last bool) error {
 	if err := seg.file.Datasync(); err != nil {
 		return err
 	}
-	seg.synced.Store(seg.end)
+	s.log.start(seg, seg.end)
 	return nil
 }
 

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -74,6 +73,7 @@ func (a *attempt) reports(body Body, late bool) []Message {
 		}
 		if m := a.q.report(a, action, rcpts, body); m != nil {
 			out = append(out, *m)
+			a.toldDelay = a.toldDelay || action == "delayed"
 		}
 	}
 	return out
@@ -300,5 +300,3 @@ func headerEnd(msg []byte) int {
 	}
 	return len(msg)
 }
-
-var _ = slices.Contains[[]int]

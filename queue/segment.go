@@ -24,7 +24,7 @@ import (
 const (
 	segmentMagic  = "GNQS\x01\r\n\x00" // name and version of the format
 	trailerMagic  = "GNQF\x01\r\n\x00"
-	segmentHeader = 32 // magic, number u64, epoch u64, zero u32, crc u32
+	segmentHeader = 32 // magic, number u64, epoch u64, size of the file u32, crc u32
 	recordHeader  = 20 // epoch u64, crc u32, length of the payload u32, time u32
 	trailerSize   = 40 // magic, epoch u64, footer offset u32, footer length u32, end of records u32, time u32, crc of footer u32, crc u32
 )
@@ -41,12 +41,11 @@ type segment struct {
 
 	end     uint32        // of its records
 	written atomic.Uint32 // the same, for the flush
-	synced  atomic.Uint32 // up to where a flush has succeeded
 	footer  []byte        // of the open segment: gathered
 	sealed  bool
 	broken  bool // a flush failed: not written any more
 
-	group *faultfs.Group
+	flusher *flusher
 
 	puts, live atomic.Int32 // messages put here, and those of them still queued
 	pins       atomic.Int32 // bodies being read
@@ -66,19 +65,22 @@ func (s *segment) header() []byte {
 	copy(b, segmentMagic)
 	binary.LittleEndian.PutUint64(b[8:], uint64(s.n))
 	binary.LittleEndian.PutUint64(b[16:], s.epoch)
+	binary.LittleEndian.PutUint32(b[24:], s.size)
 	binary.LittleEndian.PutUint32(b[28:], crc32.Checksum(b[:28], castagnoli()))
 	return b
 }
 
-// parseHeader reads the header; ok is false if it is damaged.
-func (s *segment) parseHeader(b []byte) (ok bool) {
-	if len(b) < segmentHeader || string(b[:8]) != segmentMagic ||
-		binary.LittleEndian.Uint32(b[28:]) != crc32.Checksum(b[:28], castagnoli()) ||
-		binary.LittleEndian.Uint64(b[8:]) != uint64(s.n) {
-		return false
+// parseHeader reads the header; ok is false if it is damaged, newer if its version is another. full is the
+// size that the file had.
+func (s *segment) parseHeader(b []byte) (full uint32, ok, newer bool) {
+	if len(b) < segmentHeader || binary.LittleEndian.Uint32(b[28:]) != crc32.Checksum(b[:28], castagnoli()) {
+		return 0, false, false
+	}
+	if string(b[:8]) != segmentMagic || binary.LittleEndian.Uint64(b[8:]) != uint64(s.n) {
+		return 0, false, true
 	}
 	s.epoch = binary.LittleEndian.Uint64(b[16:])
-	return true
+	return binary.LittleEndian.Uint32(b[24:]), true, false
 }
 
 // payloadSum is the part of a record's checksum that does not depend on its place.
@@ -136,11 +138,14 @@ func (s *segment) writeFooter(now uint32) error {
 }
 
 // readFooter calls each for every record that the footer names. ok is false, and nothing was
-// called, if there is none or it is damaged.
+// called, if there is none or it is damaged. The error is one of reading, or of each.
 func (s *segment) readFooter(each func(off, length uint32, heads []byte) error) (now uint32, ok bool, err error) {
 	t := make([]byte, trailerSize)
-	if _, err := s.file.ReadAt(t, int64(s.size)-trailerSize); err != nil {
+	if s.size < segmentHeader+trailerSize {
 		return 0, false, nil
+	}
+	if _, err := s.file.ReadAt(t, int64(s.size)-trailerSize); err != nil {
+		return 0, false, err
 	}
 	if string(t[:8]) != trailerMagic || binary.LittleEndian.Uint64(t[8:]) != s.epoch ||
 		binary.LittleEndian.Uint32(t[36:]) != crc32.Checksum(t[:36], castagnoli()) {
@@ -151,8 +156,10 @@ func (s *segment) readFooter(each func(off, length uint32, heads []byte) error) 
 		return 0, false, nil
 	}
 	footer := make([]byte, length)
-	if _, err := s.file.ReadAt(footer, int64(at)); err != nil ||
-		binary.LittleEndian.Uint32(t[32:]) != crc32.Checksum(footer, castagnoli()) {
+	if _, err := s.file.ReadAt(footer, int64(at)); err != nil {
+		return 0, false, err
+	}
+	if binary.LittleEndian.Uint32(t[32:]) != crc32.Checksum(footer, castagnoli()) {
 		return 0, false, nil
 	}
 	s.end = binary.LittleEndian.Uint32(t[24:])

@@ -3,9 +3,11 @@ package smtp
 import (
 	"errors"
 	"io"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/goniec-mail/goniec"
 	"github.com/goniec-mail/goniec/internal/crlf"
@@ -17,25 +19,46 @@ import (
 func (c *conn) bdat(arg string) (reply, error) {
 	n, final, ok := c.parseChunk(arg)
 	if !ok {
+		c.giveUp(errChunksEnded)
 		return "", nil
 	}
 	var err error
-	if c.state == inRcpt {
+	if c.state&(inMail|inRcpt) != 0 {
 		err = c.mayTransfer()
 	} else {
 		err = c.outOfOrder(&command{verb: "BDAT", flags: grouped})
 	}
 	if err != nil {
-		if c.discard(n) != nil {
-			return "", nil
-		}
-		return "", err
+		return "", c.refuseChunk(n, final, err)
 	}
 	src := &c.body.chunks
 	src.start(c, n, final)
 	c.state = inChunks
 	c.transfer(src)
 	return "", nil
+}
+
+// refuseChunk skips a message's first chunk and answers it.
+func (c *conn) refuseChunk(n int64, final bool, err error) error {
+	if c.discard(n) != nil {
+		c.giveUp(err)
+		return nil
+	}
+	if final && c.set.dialect.EachRcpt && len(c.env.To) > 0 && c.open {
+		c.replyEach(err) // RFC 2033 §4.3: the last chunk has a reply for each recipient
+		err = nil
+	}
+	c.giveUp(err)
+	return err
+}
+
+// giveUp ends a transaction of which a chunk was refused: chunks that were sent along with it must not make a message that lacks
+// a piece (RFC 3030 §2).
+func (c *conn) giveUp(cause error) {
+	if c.open {
+		c.abandon(cause)
+		c.failed = true
+	}
 }
 
 // parseChunk parses BDAT's argument. What can not be a size leaves us out of step, for nobody knows where the chunk ends: the
@@ -65,7 +88,7 @@ func (c *conn) discard(n int64) error {
 	err := error(crlf.ErrDrainLimit)
 	if n <= c.drainLimit() {
 		if err = c.w.Flush(); err == nil {
-			c.startDataStage()
+			c.startDataStage(c.set.DataTimeout)
 			_, err = c.r.Discard(n)
 		}
 	}
@@ -85,6 +108,7 @@ type chunkSource struct {
 	text   crlf.TextReader // of all chunks, by way of chunkReader
 	binary bool            // BINARYMIME: bare CR and LF are content
 	final  bool            // raw is the last chunk
+	until  time.Time       // when the whole message must be there; zero = no limit
 	chunk  int64           // its size
 	total  int64           // of all chunks so far
 	failed error           // why the message is lost; final
@@ -110,8 +134,20 @@ func (s *chunkSource) next(n int64, final bool) {
 }
 
 func (s *chunkSource) begin() error {
-	s.c.startDataStage()
+	if total := s.c.set.DataTimeout; s.until.IsZero() && total > 0 {
+		s.until = time.Now().Add(total)
+	}
+	s.c.startDataStage(s.left())
 	return s.c.w.Flush() // the replies of what stood before the chunk
+}
+
+// left is what remains of the time for the message, not below 1; negative means no limit. It runs on between the chunks, else a
+// client could hold a message open as long as it likes.
+func (s *chunkSource) left() time.Duration {
+	if s.until.IsZero() {
+		return s.c.set.DataTimeout
+	}
+	return max(time.Until(s.until), 1)
 }
 
 func (s *chunkSource) unasked() bool { return true }
@@ -176,6 +212,10 @@ func (s *chunkSource) more() {
 	c := s.c
 	c.say("250 2.0.0 " + strconv.FormatInt(s.chunk, 10) + " octets taken\r\n")
 	for {
+		if s.left() == 1 { // pipelined chunks do not wait, so nothing else would notice
+			s.failed = os.ErrDeadlineExceeded
+			return
+		}
 		line, err := c.readCommand(maxLine - 2)
 		if err != nil {
 			c.badLine(err)
@@ -199,13 +239,15 @@ func (s *chunkSource) command(line []byte) bool {
 	switch string(verb) {
 	case "BDAT":
 		n, final, ok := c.parseChunk(string(arg))
-		if ok {
-			s.next(n, final)
-			if err := s.begin(); s.failed == nil {
-				s.failed = err
-			}
+		if !ok { // answered; what comes behind it is not the message any more
+			s.failed = errChunksEnded
+			return true
 		}
-		return ok
+		s.next(n, final)
+		if err := s.begin(); s.failed == nil {
+			s.failed = err
+		}
+		return true
 	case "RSET", "QUIT":
 		c.again, s.failed = string(line), errChunksEnded
 		return true
@@ -229,3 +271,5 @@ func (s *chunkSource) drain(taken bool) error {
 func (s *chunkSource) fault() error { return s.flaw } // Read has told what it met
 
 func (s *chunkSource) size() int64 { return s.total }
+
+func (s *chunkSource) last() bool { return s.final }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"time"
 
 	"github.com/goniec-mail/goniec"
 	"github.com/goniec-mail/goniec/internal/crlf"
@@ -23,6 +24,8 @@ type source interface {
 	drain(taken bool) error
 	// fault returns what was wrong with the text that was read or drained.
 	fault() error
+	// last reports whether the reply is that of the whole message, not of a chunk in its midst.
+	last() bool
 	// size returns the octets read and drained so far.
 	size() int64
 }
@@ -211,7 +214,7 @@ func (d *dotSource) begin() error {
 	if err := c.w.Flush(); err != nil {
 		return err
 	}
-	c.startDataStage()
+	c.startDataStage(c.set.DataTimeout)
 	d.dot.Reset(&c.r, c.textOptions())
 	return nil
 }
@@ -222,6 +225,7 @@ func (d *dotSource) drain(bool) error                         { return d.dot.Dra
 func (d *dotSource) size() int64                              { return d.dot.Stats().Octets }
 
 func (d *dotSource) unasked() bool { return false }
+func (d *dotSource) last() bool    { return true }
 
 func (d *dotSource) fault() error {
 	if err := d.dot.Err(); err != nil {
@@ -239,9 +243,9 @@ func (c *conn) textOptions() crlf.TextOptions {
 	return crlf.TextOptions{Bare: bare, MaxLine: max(c.set.MaxTextLine, 0), MaxBytes: max(c.set.MaxMessageBytes, 0)}
 }
 
-// startDataStage begins the client's time for a message.
-func (c *conn) startDataStage() {
-	c.nc.StartStage(netserver.Pace{Total: c.set.DataTimeout, MinRate: c.set.MinDataRate})
+// startDataStage begins the client's time for a message or a part of one.
+func (c *conn) startDataStage(total time.Duration) {
+	c.nc.StartStage(netserver.Pace{Total: total, MinRate: c.set.MinDataRate})
 }
 
 // drainLimit is how much of a message that nobody wants is read on, in search of its end.

@@ -113,7 +113,7 @@ func (s *scene) set(t *testing.T, key, value string) {
 	case "ignore":
 		s.dialer.Ignore = strings.Fields(value)
 	case "normalise":
-		s.dialer.NormaliseNewlines = true
+		s.dialer.BareNewlines = smtp.NormaliseBare
 	case "convert":
 		s.dialer.Convert = func(_ context.Context, msg goniec.Content, to goniec.BodyType) (goniec.Content, error) {
 			return strings.NewReader("Subject: converted to " + to.String() + "\r\n\r\n" + value + "\r\n"), nil

@@ -24,8 +24,12 @@ func (c *conn) data(string) (reply, error) {
 // mayTransfer reports whether a message may come now. If it may, it counts as in flight, and transfer must follow.
 func (c *conn) mayTransfer() error {
 	if len(c.env.To) == 0 {
-		if c.tried > 0 { // RFC 5321 §3.3; a client that pipelines could not know
-			return c.countRefused(goniec.NewStatus(554, goniec.EnhancedCode{5, 5, 1}, "no valid recipients"))
+		if c.tried > 0 { // a client that pipelines could not know
+			code := 554 // RFC 5321 §3.3
+			if c.set.dialect.EachRcpt {
+				code = 503 // RFC 2033 §4.2
+			}
+			return c.countRefused(goniec.NewStatus(code, goniec.EnhancedCode{5, 5, 1}, "no valid recipients"))
 		}
 		return c.fault(503, goniec.EnhancedCode{5, 5, 1}, "send RCPT first")
 	}

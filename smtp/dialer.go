@@ -53,9 +53,9 @@ type Dialer struct {
 	// what they say.
 	Ignore []string
 
-	// NormaliseNewlines sends a CRLF for every bare CR and LF of a message, for programs whose text has LF line ends. Else such
-	// a message is refused with 5.6.0. Binary bodies (BodyBinaryMIME) stay as they are.
-	NormaliseNewlines bool
+	// BareNewlines is the policy for a bare CR or LF in a message. Zero, RejectBare, refuses the message with 5.6.0; NormaliseBare is
+	// for programs whose text has LF line ends. Binary bodies (BodyBinaryMIME) stay as they are.
+	BareNewlines BarePolicy
 
 	// Timeouts are the limits of each phase. The zero value is RFC 5321's.
 	Timeouts Timeouts
@@ -347,6 +347,9 @@ func without(addrs []netip.Addr, a netip.Addr) []netip.Addr {
 	}
 	return out
 }
+
+// normalises reports whether bare CRs and LFs become CRLFs.
+func (d *Dialer) normalises() bool { return d.BareNewlines == NormaliseBare }
 
 // ignores reports whether an extension is not to be used.
 func (d *Dialer) ignores(ext extension) bool {

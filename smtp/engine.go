@@ -230,7 +230,12 @@ var errTLSHello = errors.New("TLS handshake on a port without implicit TLS")
 func (c *conn) commandTimeout() time.Duration {
 	d := c.set.CommandTimeout
 	if c.nc.Stressed() && (d < 0 || d > stressTimeout) {
-		return stressTimeout
+		d = stressTimeout
+	}
+	if c.state == inChunks {
+		if left := c.body.chunks.left(); left > 0 && (d < 0 || d > left) {
+			d = left
+		}
 	}
 	return d
 }

@@ -69,7 +69,7 @@ func (t *transaction) planWhole(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if f.bare && t.c.d.NormaliseNewlines {
+	if f.bare && t.c.d.normalises() {
 		if err := t.p.normalise(); err != nil {
 			return err
 		}

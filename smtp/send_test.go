@@ -7,10 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"math/rand/v2"
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/iotest"
 	"time"
@@ -18,13 +20,14 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/goniec-mail/goniec"
+	"github.com/goniec-mail/goniec/internal/peertest"
 	"github.com/goniec-mail/goniec/smtp"
 )
 
 // wireTap is a server that takes everything and keeps the octets that it was sent.
 type wireTap struct {
 	ehlo     string // extensions, as lines of the reply
-	sessions sync.WaitGroup
+	sessions atomic.Int32
 	mu       sync.Mutex
 	got      bytes.Buffer
 }
@@ -42,7 +45,7 @@ func (w *wireTap) serve(t testing.TB) goniec.RouteHost {
 			}
 			w.sessions.Add(1)
 			wg.Go(func() {
-				defer w.sessions.Done()
+				defer w.sessions.Add(-1)
 				defer c.Close()
 				_ = c.SetDeadline(time.Now().Add(20 * time.Second))
 				w.talk(c)
@@ -100,11 +103,10 @@ func (w *wireTap) line(r *bufio.Reader) (string, error) {
 		w.got.Write(b)
 	}()
 	for !bytes.HasSuffix(b, []byte("\r\n")) {
-		c, err := r.ReadByte()
-		if err != nil {
+		part, err := r.ReadBytes('\n')
+		if b = append(b, part...); err != nil {
 			return "", err
 		}
-		b = append(b, c)
 	}
 	return string(b), nil
 }
@@ -125,11 +127,12 @@ var smuggled = []string{
 // S03: what of that set is submitted reaches the wire without a bare CR or LF, and with every dot at the beginning of a line doubled,
 // or not at all: as a small message, a large one, a stream, in pieces, refused or normalised. S04: the same over BDAT.
 func TestS03S04Smuggling(t *testing.T) {
-	pad := strings.Repeat("padding padding padding padding\r\n", 3000)
+	pad := strings.Repeat("padding padding padding padding\r\n", 2200)
 	for _, ehlo := range []string{"", "250-PIPELINING\r\n", "250-PIPELINING\r\n250-CHUNKING\r\n"} {
 		tap := &wireTap{ehlo: "250-8BITMIME\r\n" + ehlo}
 		host := tap.serve(t)
-		for _, normalise := range []bool{false, true} {
+		for _, policy := range []smtp.BarePolicy{smtp.RejectBare, smtp.NormaliseBare} {
+			normalise := policy == smtp.NormaliseBare
 			for _, seq := range smuggled {
 				for _, before := range []string{"", pad} {
 					text := "Subject: x\r\n\r\n" + before + "a" + seq + "MAIL FROM:<evil@example.net>\r\n"
@@ -137,10 +140,12 @@ func TestS03S04Smuggling(t *testing.T) {
 						"content": strings.NewReader(text), "stream": io.MultiReader(strings.NewReader(text)),
 						"halves": iotest.HalfReader(io.MultiReader(strings.NewReader(text))),
 					} {
-						pool := &smtp.Pool{Dialer: &smtp.Dialer{NormaliseNewlines: normalise}}
+						pool := &smtp.Pool{Dialer: &smtp.Dialer{BareNewlines: policy}}
 						res, err := pool.Send(t.Context(), host, envelope("bob@example.org"), msg)
 						require.NoError(t, pool.Close())
-						tap.sessions.Wait()
+						for tap.sessions.Load() > 0 { // the server has read all of it
+							time.Sleep(50 * time.Microsecond)
+						}
 						wire := tap.take()
 						what := fmt.Sprintf("%q %s %d normalise=%v %q", seq, name, len(text), normalise, ehlo)
 						checkWire(t, wire, what)
@@ -175,21 +180,50 @@ func checkWire(t *testing.T, wire, what string) {
 
 func tail(s string) string { return s[max(0, len(s)-200):] }
 
+// S03, S04: the same set submitted by DATA and by BDAT to our server and relayed onward by our client: what leaves is clean, and one message.
+func TestS03S04Relayed(t *testing.T) {
+	tap := &wireTap{ehlo: "250-8BITMIME\r\n250-PIPELINING\r\n"}
+	host := tap.serve(t)
+	relayed := 0
+	for _, policy := range []smtp.BarePolicy{smtp.RejectBare, smtp.NormaliseBare} {
+		relay := relayTo(t, host)
+		srv := start(t, &smtp.Server{Handler: smtp.DeliverTo(relay, "example.org"), BareNewlines: policy, MaxErrors: -1})
+		for _, seq := range smuggled {
+			text := "Subject: x\r\n\r\na" + seq + "MAIL FROM:<evil@example.net>\r\n"
+			for _, verb := range []string{"DATA", "BDAT"} {
+				c := connect(t, srv)
+				c.send("EHLO a.example")
+				if verb == "DATA" {
+					c.begin()
+					_, err := io.WriteString(c, text+".\r\n")
+					require.NoError(t, err)
+				} else {
+					require.Equal(t, []int{250, 250}, c.group("MAIL FROM:<a@example.com>", "RCPT TO:<b@example.org>"))
+					_, err := fmt.Fprintf(c, "BDAT %d LAST\r\n%s", len(text), text)
+					require.NoError(t, err)
+				}
+				reply := c.reply()
+				wire := tap.take()
+				what := fmt.Sprintf("%q by %s: %d", seq, verb, reply)
+				checkWire(t, wire, what)
+				clean := !strings.ContainsAny(strings.ReplaceAll(text, "\r\n", ""), "\r\n")
+				require.Equal(t, clean || policy == smtp.NormaliseBare, strings.Contains(wire, "DATA\r\n"), what)
+				relayed++
+			}
+		}
+	}
+	require.Equal(t, 2*2*len(smuggled), relayed)
+}
+
 // A seeded sample of all strings over {CR, LF, ".", NUL, "a"} goes through client and server, and arrives as it was or not at all
-// (S01, S03).
+// (S01, S03). The long form has all 488,280 of them.
 func TestS01SampleThroughClientAndServer(t *testing.T) {
 	rec := &recorder{}
 	_, host := listen(t, rec, nil)
-	rnd := rand.New(rand.NewPCG(1, 2))
-	strict, lax := &smtp.Pool{}, &smtp.Pool{Dialer: &smtp.Dialer{NormaliseNewlines: true, Ignore: []string{"CHUNKING"}}}
+	strict, lax := &smtp.Pool{}, &smtp.Pool{Dialer: &smtp.Dialer{BareNewlines: smtp.NormaliseBare, Ignore: []string{"CHUNKING"}}}
 	defer strict.Close()
 	defer lax.Close()
-	for range 400 {
-		s := make([]byte, 1+rnd.IntN(8))
-		for i := range s {
-			s[i] = "\r\n.\x00a"[rnd.IntN(5)]
-		}
-		text := string(s)
+	for text := range wicked(400) {
 		clean := !strings.ContainsAny(strings.ReplaceAll(text, "\r\n", ""), "\r\n")
 		for i, p := range []*smtp.Pool{strict, lax} {
 			_, err := p.Send(t.Context(), host, envelope("bob@example.org"), strings.NewReader(text))
@@ -199,11 +233,46 @@ func TestS01SampleThroughClientAndServer(t *testing.T) {
 			}
 			require.NoError(t, err, "%q", text)
 			got := rec.got()
+			rec.mu.Lock()
+			rec.mail = rec.mail[:0]
+			rec.mu.Unlock()
 			want := strings.NewReplacer("\r\n", "\r\n", "\r", "\r\n", "\n", "\r\n").Replace(text)
 			if i == 1 && !strings.HasSuffix(want, "\r\n") {
 				want += "\r\n" // DATA has no other way
 			}
 			require.Equal(t, want, withoutTrace(got[len(got)-1].body), "%q by pool %d", text, i)
+		}
+	}
+}
+
+// wicked yields a seeded sample of the strings over five wicked octets up to length 8; in the long form all.
+func wicked(sample int) iter.Seq[string] {
+	const letters = "\r\n.\x00a"
+	return func(yield func(string) bool) {
+		rnd := rand.New(rand.NewPCG(1, 2))
+		for range sample {
+			s := make([]byte, 1+rnd.IntN(8))
+			for i := range s {
+				s[i] = letters[rnd.IntN(5)]
+			}
+			if !yield(string(s)) {
+				return
+			}
+		}
+		if !peertest.LongForm() {
+			return
+		}
+		for length, count := 1, 5; length <= 8; length, count = length+1, count*5 {
+			s := make([]byte, length)
+			for n := range count {
+				for i := range s {
+					s[i] = letters[n%5]
+					n /= 5
+				}
+				if !yield(string(s)) {
+					return
+				}
+			}
 		}
 	}
 }
@@ -371,7 +440,7 @@ func TestStageErrorText(t *testing.T) {
 	} {
 		e := &smtp.StageError{Stage: stage, Host: "unix:/x", Addr: "/x", Err: goniec.NewStatus(550, goniec.EnhancedCode{}, "no")}
 		require.Equal(t, permanent, goniec.Permanent(fmt.Errorf("wrapped: %w", e)), stage)
-		require.Equal(t, 550, goniec.StatusOf(e).Code)
+		require.Equal(t, map[bool]int{true: 550, false: 451}[permanent], goniec.StatusOf(e).Code, "the reply is as permanent as the error")
 		require.Contains(t, e.Error(), "[/x] said 550 no at ")
 	}
 }

@@ -23,11 +23,11 @@ const (
 	StageRcpt    Stage = "RCPT"
 	StageData    Stage = "DATA" // the command
 	StageText    Stage = "the message"
-	StageIdle    Stage = "NOOP" // between messages: RSET, NOOP, QUIT
+	StageIdle    Stage = "idle" // between messages: RSET, NOOP
 )
 
-// StageError is what went wrong between a client and one server, and when. The server's reply, if there is one, is the
-// *goniec.Status in its chain.
+// StageError is what went wrong between a client and one server, and when. The server's reply, if there is one, is in Err, and the
+// *goniec.Status in its chain (see As).
 type StageError struct {
 	Stage Stage
 	Host  string // name of the host as it was asked for; "" if only its address was known
@@ -49,6 +49,18 @@ func (e *StageError) Permanent() bool {
 		return false
 	}
 	return !e.Sent && goniec.Permanent(e.Err)
+}
+
+// As gives errors.As, and with it goniec.StatusOf, a temporary *goniec.Status where a server's 5xx does not make the error permanent. What a
+// smarthost says about our password is for the log, and no answer to whoever sent the mail.
+func (e *StageError) As(target any) bool {
+	t, ok := target.(**goniec.Status)
+	var s *goniec.Status
+	if !ok || e.Permanent() || !errors.As(e.Err, &s) || s.Temporary() {
+		return false
+	}
+	*t = &goniec.Status{Code: 451, Enhanced: goniec.EnhancedCode{4, 4, 0}, Text: "the next host does not take the message now", Err: e.Err}
+	return true
 }
 
 // Unwrap returns the cause.

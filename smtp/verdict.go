@@ -35,7 +35,7 @@ func (c *conn) conclude(v *verdict) {
 	case errors.Is(v.fault, errChunksEnded): // the command that ended it is still to be answered
 	case v.fault != nil && goniec.StatusOf(v.fault).Code == 421:
 		c.cutOff(v.fault)
-	case c.set.dialect.EachRcpt && c.body.begun:
+	case c.set.dialect.EachRcpt && c.body.begun && c.body.src.last():
 		c.replyEach(err)
 	case err == nil:
 		c.replyTaken()
@@ -77,7 +77,8 @@ func (c *conn) replyTaken() {
 	c.say("\r\n")
 }
 
-// replyEach is LMTP's answer: one reply for each recipient, in the order of RCPT (RFC 2033 §4.2).
+// replyEach is LMTP's answer: one reply for each recipient, in the order of RCPT (RFC 2033 §4.2). A chunk in the midst of a
+// message has one (§4.3).
 func (c *conn) replyEach(err error) {
 	for i, e := range goniec.Outcomes(err, len(c.env.To)) {
 		if e != nil {

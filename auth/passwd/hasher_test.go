@@ -90,13 +90,16 @@ func TestForeignCrypt(t *testing.T) {
 func TestNew(t *testing.T) {
 	for _, scheme := range []string{"", "argon2id", "BLF-CRYPT", "SHA512-CRYPT", "SHA256-CRYPT", "CRYPT", "SCRAM-SHA-1", "SCRAM-SHA-256", "SSHA", "SSHA256", "SSHA512", "PLAIN"} {
 		t.Run(scheme, func(t *testing.T) {
+			if scheme == "BLF-CRYPT" && raceDetector {
+				t.Skip("takes a minute under the race detector; TestPeerDoveadm makes one all the same")
+			}
 			h := Hasher{Scheme: scheme}
 			a, err := h.New(ctx, auth.NewSecret("sécret"))
 			require.NoError(t, err)
 			require.NoError(t, h.Verify(ctx, a, auth.NewSecret("sécret")))
-			require.NoError(t, h.Verify(ctx, a, auth.NewSecret("se\u0301cret")), "decomposed, as some keyboards send it")
-			require.ErrorIs(t, h.Verify(ctx, a, auth.NewSecret("secret")), ErrMismatch)
-			if strings.HasPrefix(scheme, "S") || scheme == "PLAIN" {
+			if cheap := strings.HasPrefix(scheme, "SS") || strings.HasPrefix(scheme, "SC") || scheme == "PLAIN"; cheap {
+				require.NoError(t, h.Verify(ctx, a, auth.NewSecret("se\u0301cret")), "decomposed, as some keyboards send it")
+				require.ErrorIs(t, h.Verify(ctx, a, auth.NewSecret("secret")), ErrMismatch)
 				b, err := h.New(ctx, auth.NewSecret("sécret"))
 				require.NoError(t, err)
 				require.Equal(t, scheme == "PLAIN", a == b)

@@ -1,22 +1,25 @@
 package main
 
 import (
-	"context"
 	"io"
 	"log/slog"
+	"path/filepath"
+	"time"
 
 	"github.com/goniec-mail/goniec"
 	"github.com/goniec-mail/goniec/auth/passwd"
 	"github.com/goniec-mail/goniec/delivery"
+	"github.com/goniec-mail/goniec/imap"
 	"github.com/goniec-mail/goniec/internal/console"
 	"github.com/goniec-mail/goniec/lmtp"
 	"github.com/goniec-mail/goniec/maildir"
 	"github.com/goniec-mail/goniec/pop3"
+	"github.com/goniec-mail/goniec/queue"
 	"github.com/goniec-mail/goniec/smtp"
 )
 
 // compose plugs the server together: the whole of it is on this screen.
-func compose(o *options, log io.Writer) ([]service, error) {
+func compose(o *options, log io.Writer) (_ *system, err error) {
 	logger := slog.New(console.NewHandler(log))
 	tlsConfig, err := o.certificate()
 	if err != nil {
@@ -26,50 +29,64 @@ func compose(o *options, log io.Writer) ([]service, error) {
 	if err := users.Load(); err != nil {
 		return nil, err
 	}
-	directory, err := delivery.OpenFiles(delivery.FilesConfig{Domains: o.domains, Users: o.users, Delimiter: "+", Logger: logger})
+	directory, err := delivery.OpenFiles(delivery.FilesConfig{
+		Domains: o.domains, RelayDomains: o.relayDomains, Users: o.users, Delimiter: "+", Logger: logger,
+	})
+	if err != nil {
+		return nil, err
+	}
+	road, err := o.road(logger)
+	if err != nil {
+		return nil, err
+	}
+	spool, err := queue.OpenFiles(filepath.Join(o.data, "queue"), queue.FileOptions{Logger: logger})
 	if err != nil {
 		return nil, err
 	}
 	store := &maildir.Store{Root: o.mail, Logger: logger}
-	router := func(mayRelay func(*goniec.Envelope) bool) *delivery.Router {
-		return &delivery.Router{Directory: directory, Store: store, MayRelay: mayRelay, Logger: logger}
+	local := delivery.Router{Directory: directory, Store: store, Logger: logger}
+	router := local
+	router.Relay, router.MayRelay = road, delivery.Trusted(o.trusted...)
+	q := &queue.Queue{
+		Store: spool, Deliverer: &router, Hostname: o.hostname, Logger: logger,
+		Postmaster: goniec.MustAddress("postmaster"), MinBackoff: o.backoff,
 	}
-	nobody := func(*goniec.Envelope) bool { return false }
+	local.MayRelay = func(*goniec.Envelope) bool { return false }
 
-	return listening(
+	return &system{queue: q, spool: spool, hold: o.hold, services: listening(
 		service{"receive", "smtp", o.smtp, &smtp.Server{
 			Addr: o.smtp, Hostname: o.hostname, TLSConfig: tlsConfig, Logger: logger, BareNewlines: o.bareNewlines,
-			Handler: smtp.DeliverTo(router(delivery.Trusted(o.trusted...))),
+			Handler: smtp.DeliverTo(q),
 		}},
 		service{"submit", "smtp", o.submission, &smtp.Server{
-			Addr: o.submission, Hostname: o.hostname, TLSConfig: tlsConfig, Logger: logger,
-			Auth: users, AllowInsecureAuth: o.insecureAuth, BareNewlines: o.bareNewlines,
-			Handler: smtp.Chain(smtp.DeliverTo(router(delivery.Authenticated)), smtp.WrapSession(requireAuth)),
+			Addr: o.submission, Hostname: o.hostname, TLSConfig: tlsConfig, Logger: logger, BareNewlines: o.bareNewlines,
+			Auth: users, AllowInsecureAuth: o.insecureAuth,
+			Handler: smtp.Chain(smtp.DeliverTo(q), smtp.RequireAuth()),
 		}},
 		service{"deliver", "lmtp", o.lmtp, &lmtp.Server{
 			Addr: o.lmtp, Hostname: o.hostname, Logger: logger,
-			Handler: smtp.DeliverTo(router(nobody)),
+			Handler: smtp.DeliverTo(&local),
 		}},
+		service{"read", "imap", o.imap, &imap.Server{
+			Addr: o.imap, Hostname: o.hostname, TLSConfig: tlsConfig, Logger: logger,
+			Store: store, Auth: users, AllowInsecureAuth: o.insecureAuth,
+		}},
+		service{"read", "imaps", o.imaps, implicitTLS{&imap.Server{
+			Addr: o.imaps, Hostname: o.hostname, TLSConfig: tlsConfig, Logger: logger,
+			Store: store, Auth: users,
+		}}},
 		service{"read", "pop3", o.pop3, &pop3.Server{
 			Addr: o.pop3, Hostname: o.hostname, TLSConfig: tlsConfig, Logger: logger,
 			Store: store, Auth: users, AllowInsecureAuth: o.insecureAuth,
 		}},
-	), nil
+	)}, nil
 }
 
-// requireAuth refuses mail from clients that have not logged in.
-func requireAuth(c *smtp.Conn, s smtp.Session) smtp.Session {
-	return needsAuth{smtp.Wrapped{Session: s}, c}
-}
+// implicitTLS serves TLS from the first octet.
+type implicitTLS struct{ *imap.Server }
 
-type needsAuth struct {
-	smtp.Wrapped
-	c *smtp.Conn
-}
+// ListenAndServe replaces the method of the Server inside.
+func (s implicitTLS) ListenAndServe() error { return s.ListenAndServeTLS() }
 
-func (n needsAuth) Mail(ctx context.Context, env *goniec.Envelope) error {
-	if _, ok := n.c.Identity(); !ok {
-		return goniec.NewStatus(530, goniec.EnhancedCode{5, 7, 0}, "authentication required")
-	}
-	return n.Session.Mail(ctx, env)
-}
+// demoBackoff is the time to the second try in the demo, so that a retry can be watched.
+const demoBackoff = 5 * time.Second

@@ -1,11 +1,12 @@
-// Mailserver is a whole mail server composed of the packages of this module: it receives by SMTP,
-// takes submissions and LMTP, stores in Maildirs, and lets people read by POP3.
+// Mailserver is a whole mail server composed of the packages of this module: it receives by SMTP and
+// takes submissions into a durable queue, delivers into Maildirs or to other servers, takes LMTP, and
+// lets people read by IMAP and POP3.
 //
 //	go run ./examples/mailserver
 //
 // Without arguments it is a demo on loopback with two accounts; its folder ./goniec-demo can be
-// deleted to start afresh. With -users it serves the users of a passwd-file. Mail for other
-// domains has no road out yet: it is answered 451.
+// deleted to start afresh. With -users it serves the users of a passwd-file, and sends mail for other
+// domains by MX or to -next-hop.
 package main
 
 import (
@@ -37,9 +38,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	servers, err := compose(o, stdout)
+	sys, err := compose(o, stdout)
 	if err != nil {
 		return err
 	}
-	return serve(ctx, o, servers, stdout)
+	return sys.run(ctx, o, stdout)
 }

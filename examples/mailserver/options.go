@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/goniec-mail/goniec/internal/selfsigned"
 	"github.com/goniec-mail/goniec/smtp"
@@ -20,10 +21,12 @@ import (
 type options struct {
 	data, hostname, users, mail  string
 	smtp, submission, lmtp, pop3 string
-	domains                      []string
+	imap, imaps, nextHop         string
+	domains, relayDomains        []string
 	trusted                      []netip.Prefix
-	insecureAuth, demo           bool
+	insecureAuth, demo, hold     bool
 	bareNewlines                 smtp.BarePolicy
+	backoff                      time.Duration // to the second try; 0 = the queue's default
 }
 
 // demoUsers are the accounts of the demo. Their passwords are known to everybody.
@@ -40,6 +43,10 @@ func parseFlags(args []string, stderr io.Writer) (*options, error) {
 	f.StringVar(&o.submission, "submission", "127.0.0.1:2587", "`address` for users' own mail, with AUTH")
 	f.StringVar(&o.lmtp, "lmtp", "127.0.0.1:2424", "`address` of LMTP, for other mail servers on this machine")
 	f.StringVar(&o.pop3, "pop3", "127.0.0.1:2110", "`address` of POP3")
+	f.StringVar(&o.imap, "imap", "127.0.0.1:2143", "`address` of IMAP")
+	f.StringVar(&o.imaps, "imaps", "127.0.0.1:2993", "`address` of IMAP with TLS from the first octet")
+	f.StringVar(&o.nextHop, "next-hop", "", "`host:port` that takes all mail for other domains; without it, they are asked by MX. TLS must be valid, unless it is an IP address")
+	f.BoolVar(&o.hold, "hold", false, "keep mail in the queue: deliver nothing from it")
 	f.StringVar(&domains, "domains", "", "our domains, a comma-separated `list`")
 	f.StringVar(&o.users, "users", "", "passwd-`file` with lines user@domain:{SCHEME}hash; without it, the demo's accounts")
 	f.StringVar(&o.mail, "mail", "", "`pattern` of a user's Maildir, such as /srv/mail/{domain}/{local}/Maildir (default DATA/mail/{domain}/{local})")
@@ -72,7 +79,7 @@ func (o *options) complete() error {
 		return errors.New("-users needs -domains: which domains are ours?")
 	}
 	if o.demo || o.insecureAuth {
-		for _, addr := range []string{o.smtp, o.submission, o.lmtp, o.pop3} {
+		for _, addr := range []string{o.smtp, o.submission, o.lmtp, o.imap, o.imaps, o.pop3} {
 			if why := "the demo's passwords are public"; addr != "" && !loopback(addr) {
 				if !o.demo {
 					why = "-insecure-auth sends passwords in clear text"
@@ -92,6 +99,7 @@ func (o *options) complete() error {
 	}
 	// In the demo, a message file from an editor may be sent as it is, with LF for line ends.
 	o.bareNewlines = smtp.NormaliseBare
+	o.relayDomains, o.backoff = []string{"later.test", "gone.test"}, demoBackoff
 	o.domains, o.insecureAuth, o.users = []string{"demo.test"}, true, filepath.Join(o.data, "users")
 	err := writeNew(o.users, demoUsers)
 	if err != nil {

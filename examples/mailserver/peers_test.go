@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -23,18 +24,33 @@ func helloFile(t *testing.T, dir, eol string) string {
 // trace is what the server puts on top of a message for alice.
 const trace = `(?s)^Return-Path: <you@example.org>\r\nDelivered-To: alice@demo.test\r\nReceived: from .*Subject: hello\r\n\r\nIt works\.\r\n\.dot\r\n(\r\n)?$` // curl ends a message without CRLF by one
 
+// arrived waits until a user's INBOX has n messages: they come through the queue.
+func arrived(t *testing.T, p *process, user string, n int) {
+	require.Eventually(t, func() bool {
+		files, err := filepath.Glob(filepath.Join(p.dir, "goniec-demo/mail/demo.test", user, "[nc][eu][wr]", "*"))
+		return err == nil && len(files) >= n
+	}, 10*time.Second, 5*time.Millisecond)
+}
+
 func TestPeerCurl(t *testing.T) {
 	peertest.Need(t, "curl")
 	p := start(t, t.TempDir())
 	for i, eol := range []string{"\r\n", "\n"} { // the second is what an editor writes
 		hello := helloFile(t, p.dir, eol)
-		out, err := peertest.Command(t, "curl", "-sS", "smtp://"+p.addrs["receive"], "--mail-from", "you@example.org", "--mail-rcpt", "alice@demo.test", "-T", hello).CombinedOutput()
+		out, err := peertest.Command(t, "curl", "-sS", "smtp://"+p.addrs["receive smtp"], "--mail-from", "you@example.org", "--mail-rcpt", "alice@demo.test", "-T", hello).CombinedOutput()
 		require.NoError(t, err, "%s", out)
-		out, err = peertest.Command(t, "curl", "-sS", fmt.Sprintf("pop3://%s/%d", p.addrs["read"], i+1), "-u", "alice@demo.test:alice").CombinedOutput()
+		arrived(t, p, "alice", i+1)
+		out, err = peertest.Command(t, "curl", "-sS", fmt.Sprintf("pop3://%s/%d", p.addrs["read pop3"], i+1), "-u", "alice@demo.test:alice").CombinedOutput()
 		require.NoError(t, err, "%s", out)
 		require.Regexp(t, trace, string(out))
 	}
-	out, err := peertest.Command(t, "curl", "-sSk", "--ssl-reqd", "pop3://"+p.addrs["read"], "-u", "alice@demo.test:alice").CombinedOutput()
+	out, err := peertest.Command(t, "curl", "-sS", "imap://"+p.addrs["read imap"]+"/INBOX;MAILINDEX=1", "-u", "alice@demo.test:alice").CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	require.Regexp(t, trace, string(out))
+	out, err = peertest.Command(t, "curl", "-sSk", "imaps://"+p.addrs["read imaps"]+"/INBOX;MAILINDEX=2", "-u", "alice@demo.test:alice").CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	require.Regexp(t, trace, string(out))
+	out, err = peertest.Command(t, "curl", "-sSk", "--ssl-reqd", "pop3://"+p.addrs["read pop3"], "-u", "alice@demo.test:alice").CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	require.Regexp(t, `^1 \d+\r\n2 \d+\r\n$`, string(out))
 }
@@ -43,17 +59,17 @@ func TestPeerSwaks(t *testing.T) {
 	peertest.Need(t, "swaks")
 	p := start(t, t.TempDir())
 	for _, args := range [][]string{
-		{"--server", p.addrs["receive"], "--to", "alice@demo.test"},
-		{"--server", p.addrs["submit"], "--to", "bob@demo.test", "--auth", "PLAIN", "--auth-user", "alice@demo.test", "--auth-password", "alice"},
-		{"--server", p.addrs["submit"], "--to", "bob@demo.test", "--auth", "LOGIN", "--auth-user", "alice@demo.test", "--auth-password", "alice"},
-		{"--server", p.addrs["submit"], "--to", "bob@demo.test", "--tls", "--auth-user", "alice@demo.test", "--auth-password", "alice"},
-		{"--server", p.addrs["deliver"], "--to", "bob@demo.test", "--protocol", "LMTP"},
+		{"--server", p.addrs["receive smtp"], "--to", "alice@demo.test"},
+		{"--server", p.addrs["submit smtp"], "--to", "bob@demo.test", "--auth", "PLAIN", "--auth-user", "alice@demo.test", "--auth-password", "alice"},
+		{"--server", p.addrs["submit smtp"], "--to", "bob@demo.test", "--auth", "LOGIN", "--auth-user", "alice@demo.test", "--auth-password", "alice"},
+		{"--server", p.addrs["submit smtp"], "--to", "bob@demo.test", "--tls", "--auth-user", "alice@demo.test", "--auth-password", "alice"},
+		{"--server", p.addrs["deliver lmtp"], "--to", "bob@demo.test", "--protocol", "LMTP"},
 	} {
 		out, err := peertest.Command(t, "swaks", append(args, "--from", "you@example.org", "--helo", "test.example")...).CombinedOutput()
 		require.NoError(t, err, "%s", out)
 		require.Regexp(t, `(?m)^<[-~]  250 2\.`, string(out))
 	}
-	out, err := peertest.Command(t, "swaks", "--server", p.addrs["receive"], "--to", "nobody@demo.test", "--from", "you@example.org").CombinedOutput()
+	out, err := peertest.Command(t, "swaks", "--server", p.addrs["receive smtp"], "--to", "nobody@demo.test", "--from", "you@example.org").CombinedOutput()
 	require.Error(t, err)
 	require.Contains(t, string(out), "550 5.1.1")
 }
@@ -77,6 +93,10 @@ with smtplib.SMTP(*host(submit)) as s:
     s.send_message(m)
 with smtplib.LMTP(*host(lmtp)) as s:
     s.send_message(m)
+import glob, time
+for i in range(500):
+    if len(glob.glob(maildir + "/[nc][eu][wr]/*")) == 4: break
+    time.sleep(0.01)
 p = poplib.POP3(*host(pop3))
 p.user("alice@demo.test"); p.pass_("alice")
 count, size = p.stat()
@@ -99,7 +119,7 @@ print("fine")
 func TestPeerPython(t *testing.T) {
 	python := peertest.Need(t, "python3")
 	p := start(t, t.TempDir())
-	out, err := peertest.Command(t, python, "-c", pythonRoundTrip, p.addrs["receive"], p.addrs["submit"], p.addrs["deliver"], p.addrs["read"],
+	out, err := peertest.Command(t, python, "-c", pythonRoundTrip, p.addrs["receive smtp"], p.addrs["submit smtp"], p.addrs["deliver lmtp"], p.addrs["read pop3"],
 		filepath.Join(p.dir, "goniec-demo/mail/demo.test/alice")).CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	require.Equal(t, "fine\n", string(out))
@@ -108,7 +128,8 @@ func TestPeerPython(t *testing.T) {
 func TestPeerMutt(t *testing.T) {
 	peertest.Need(t, "mutt", "script")
 	p := start(t, t.TempDir())
-	require.Regexp(t, "^250 ", send(t, p.addrs["receive"], "alice@demo.test", "Subject: for mutt\r\n\r\nx"))
+	require.Regexp(t, "^250 ", send(t, p.addrs["receive smtp"], "alice@demo.test", "Subject: for mutt\r\n\r\nx"))
+	arrived(t, p, "alice", 1)
 	box := filepath.Join(p.dir, "goniec-demo/mail/demo.test/alice")
 	// mutt wants a terminal: script gives it one. It draws the index and leaves.
 	cmd := peertest.Command(t, "script", "-qec", "mutt -n -F /dev/null -f "+box+" -e 'set quit=yes' -e 'push q'", "/dev/null")

@@ -2,11 +2,15 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"strings"
+	"sync"
 	"time"
+
+	"github.com/goniec-mail/goniec/queue"
 )
 
 // patience is how long work in progress may go on after Ctrl-C.
@@ -37,61 +41,91 @@ func listening(all ...service) []service {
 	return on
 }
 
-// serve runs all services until ctx ends or one fails.
-func serve(ctx context.Context, o *options, services []service, out io.Writer) error {
-	if len(services) == 0 {
-		return fmt.Errorf("nothing to serve: every address is empty")
+// system is all that runs.
+type system struct {
+	services []service
+	queue    *queue.Queue
+	spool    *queue.FileStore
+	hold     bool
+}
+
+// run serves until ctx ends or a service fails.
+func (s *system) run(ctx context.Context, o *options, out io.Writer) (err error) {
+	defer func() { err = errors.Join(err, s.spool.Close()) }()
+	if len(s.services) == 0 {
+		return errors.New("nothing to serve: every address is empty")
 	}
-	failed := make(chan error, len(services))
-	running := 0
-	defer func() {
-		for ; running > 0; running-- {
-			<-failed
-		}
-	}()
-	for _, s := range services {
-		running++
-		go func() { failed <- s.ListenAndServe() }()
+	failed := make(chan error, len(s.services)+1)
+	var running sync.WaitGroup
+	defer running.Wait()
+	for _, svc := range s.services {
+		running.Go(func() {
+			failed <- fmt.Errorf("%s %s: %w", svc.purpose, svc.protocol, svc.ListenAndServe())
+		})
 		select {
-		case <-s.Ready():
+		case <-svc.Ready():
 		case err := <-failed:
-			running--
-			stop(services, patience)
-			return fmt.Errorf("%s %s: %w", s.purpose, s.protocol, err)
+			s.stop()
+			return err
 		}
 	}
-	banner(o, services, out)
+	if !s.hold {
+		running.Go(func() { failed <- s.queue.Run(context.WithoutCancel(ctx)) })
+	}
+	banner(o, s.services, out)
 	select {
 	case <-ctx.Done():
-		cut := stop(services, patience)
-		if cut > 0 {
-			fmt.Fprintf(out, "stopped; %d service(s) had work in progress that was cut: its senders try again\n", cut)
-		} else {
-			fmt.Fprintln(out, "stopped; everything accepted is delivered, nothing is queued")
-		}
+		cut := s.stop()
+		fmt.Fprintln(out, farewell(cut, s.queued()))
 		return nil
 	case err := <-failed:
-		running--
-		stop(services, patience)
+		s.stop()
 		return err
 	}
 }
 
-// stop shuts all services down at once, and returns how many did not finish in time.
-func stop(services []service, patience time.Duration) int {
+// stop shuts everything down at once, and returns how many parts did not finish in time.
+func (s *system) stop() int {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	results := make(chan error, len(services))
-	for _, s := range services {
-		go func() { results <- s.Shutdown(ctx) }()
+	results := make(chan error, len(s.services)+1)
+	for _, svc := range s.services {
+		go func() { results <- svc.Shutdown(ctx) }()
 	}
+	go func() { results <- s.queue.Shutdown(ctx) }()
 	cut := 0
-	for range services {
+	for range cap(results) {
 		if <-results != nil {
 			cut++
 		}
 	}
 	return cut
+}
+
+// queued counts the messages that stay in the queue.
+func (s *system) queued() int {
+	n := 0
+	for _, err := range s.spool.Entries(context.Background(), queue.Filter{}) {
+		if err == nil {
+			n++
+		}
+	}
+	return n
+}
+
+// farewell says what was finished and what stays.
+func farewell(cut, queued int) string {
+	text := "stopped"
+	if cut > 0 {
+		text += fmt.Sprintf("; %d service(s) had work in progress that was cut: its senders try again", cut)
+	}
+	switch queued {
+	case 0:
+		return text + "; everything accepted is delivered, nothing is queued"
+	case 1:
+		return text + "; 1 message stays in the queue for the next start"
+	}
+	return text + fmt.Sprintf("; %d messages stay in the queue for the next start", queued)
 }
 
 // banner says what listens where, and what to try.
@@ -107,8 +141,8 @@ func banner(o *options, services []service, out io.Writer) {
 	}
 	fmt.Fprintln(out)
 	for _, s := range services {
-		addr[s.purpose] = s.ListenAddr().String()
-		fmt.Fprintf(out, "  %-8s %s %s\n", s.purpose, s.protocol, addr[s.purpose])
+		addr[s.purpose+" "+s.protocol] = s.ListenAddr().String()
+		fmt.Fprintf(out, "  %-8s %-5s %s\n", s.purpose, s.protocol, s.ListenAddr())
 	}
 	if !o.demo {
 		return
@@ -119,16 +153,20 @@ func banner(o *options, services []service, out io.Writer) {
 		fmt.Fprintf(out, "%s %s\n", label, fmt.Sprintf(format, args...))
 		label = "     "
 	}
-	if a, ok := addr["receive"]; ok {
+	if a, ok := addr["receive smtp"]; ok {
 		try("printf 'Subject: hello\\r\\n\\r\\nIt works.\\r\\n' > hello.eml")
 		try("curl smtp://%s --mail-from you@example.org --mail-rcpt alice@demo.test -T hello.eml", a)
 	}
-	if a, ok := addr["submit"]; ok {
+	if a, ok := addr["submit smtp"]; ok {
 		try("swaks --server %s --auth-user alice@demo.test --auth-password alice --from alice@demo.test --to bob@demo.test", a)
 	}
-	if a, ok := addr["read"]; ok {
+	if a, ok := addr["read imap"]; ok {
+		try(`curl "imap://%s/INBOX;MAILINDEX=1" -u alice@demo.test:alice`, a)
+	}
+	if a, ok := addr["read pop3"]; ok {
 		try("curl pop3://%s/1 -u alice@demo.test:alice", a)
 	}
+	fmt.Fprintln(out, "      send to bob@later.test to watch a retry, bob@gone.test to get a bounce")
 }
 
 // relative shows a folder as people type it.

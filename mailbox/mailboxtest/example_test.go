@@ -7,11 +7,9 @@ import (
 	"github.com/goniec-mail/goniec/mailbox/mailboxtest"
 )
 
-// A third-party store proves itself in three lines of a test.
-func Example() {
-	TestConformance := func(t *testing.T) {
-		mailboxtest.TestStore(t, func(t *testing.T) mailbox.Store { return mailbox.NewMemory() })
+// A store proves itself in three lines: put your own in the place of NewMemory.
+func ExampleTestStore() {
+	_ = func(t *testing.T) {
+		mailboxtest.TestStore(t, func(*testing.T) mailbox.Store { return mailbox.NewMemory() })
 	}
-	_ = TestConformance
-	// Output:
 }

@@ -441,3 +441,8 @@ func readAll(r io.Reader, n int64) ([]byte, error) {
 	}
 	return buf, nil
 }
+
+// PeekPair reports whether these two octets come next.
+func (d *Decoder) PeekPair(pair string) bool {
+	return d.err == nil && len(d.line) >= 2 && string(d.line[:2]) == pair
+}

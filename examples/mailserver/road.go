@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/goniec-mail/goniec"
+	"github.com/goniec-mail/goniec/dnsmx"
+	"github.com/goniec-mail/goniec/dnsmx/dnsclient"
+	"github.com/goniec-mail/goniec/faultfs"
+	"github.com/goniec-mail/goniec/mime"
+	"github.com/goniec-mail/goniec/smtp"
+)
+
+// road is where mail for other domains goes: nowhere in the demo, to -next-hop, or by MX.
+func (o *options) road(logger *slog.Logger) (goniec.Deliverer, error) {
+	if o.demo && o.nextHop == "" {
+		return &demoRoad{tried: map[string]bool{}}, nil
+	}
+	relay := &smtp.Relay{
+		Logger: logger,
+		Pool:   &smtp.Pool{Dialer: &smtp.Dialer{Hostname: o.hostname, Convert: mime.Convert}},
+	}
+	if o.nextHop != "" {
+		host, err := smtp.ParseHost(o.nextHop, 25)
+		if err != nil {
+			return nil, fmt.Errorf("-next-hop: %w", err)
+		}
+		// An address can not be verified, and the way to loopback needs no protection.
+		if _, err := netip.ParseAddr(host.Name); err == nil || loopback(o.nextHop) {
+			host.TLS = goniec.TLSOpportunistic
+		}
+		relay.Router = smtp.Smarthost(host)
+		return relay, nil
+	}
+	policies := filepath.Join(o.data, "mta-sts")
+	if err := os.MkdirAll(policies, 0o700); err != nil {
+		return nil, err
+	}
+	dir, err := faultfs.OS{}.OpenDir(policies)
+	if err != nil {
+		return nil, err
+	}
+	dns := &dnsmx.Cache{Resolver: &dnsclient.Client{}}
+	relay.Router = &dnsmx.Router{
+		Resolver: dns, Hostname: o.hostname, DANE: true, // counts with a validating resolver on loopback only
+		STS: &dnsmx.STS{Resolver: dns, Store: &dnsmx.PolicyDir{Dir: dir}, Logger: logger},
+	}
+	return relay, nil
+}
+
+// demoRoad stands for the rest of the world in the demo: later.test takes mail at the second try,
+// gone.test never, and nothing leaves this machine.
+type demoRoad struct {
+	mu    sync.Mutex
+	tried map[string]bool
+}
+
+// Deliver implements goniec.Deliverer.
+func (d *demoRoad) Deliver(_ context.Context, env *goniec.Envelope, msg io.Reader) error {
+	if _, err := io.Copy(io.Discard, msg); err != nil {
+		return err
+	}
+	errs := make(goniec.RcptErrors, len(env.To))
+	for i, to := range env.To {
+		errs[i] = d.answer(env.ID, to.Address)
+	}
+	return errs.Err()
+}
+
+func (d *demoRoad) answer(id string, to goniec.Address) error {
+	switch to.ASCIIDomain() {
+	case "later.test":
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		key := id + " " + to.String()
+		if d.tried[key] {
+			delete(d.tried, key)
+			return nil
+		}
+		d.tried[key] = true
+		return goniec.NewStatus(451, goniec.EnhancedCode{4, 7, 1}, "later.test is busy, as always: try again")
+	case "gone.test":
+		return goniec.NewStatus(550, goniec.EnhancedCode{5, 1, 1}, "everybody at gone.test has left")
+	}
+	return goniec.NewStatus(550, goniec.EnhancedCode{5, 7, 1}, "the demo sends nothing to other machines")
+}

@@ -1,0 +1,89 @@
+package mailbox_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/goniec-mail/goniec/mailbox"
+)
+
+// check ends an example that fails.
+func check(err error) {
+	if err != nil {
+		panic(err)
+	}
+}
+
+func Example() {
+	ctx := context.Background()
+	store := mailbox.NewMemory() // or a maildir.Store, or your own
+	account, err := store.Account(ctx, "alice@example.org")
+	check(err)
+	defer account.Close()
+	inbox, err := account.Open(ctx, "INBOX")
+	check(err)
+	defer inbox.Close()
+
+	meta, err := inbox.Append(ctx, strings.NewReader("Subject: hello\r\n\r\nHi Alice!\r\n"), mailbox.AppendOptions{})
+	check(err)
+	_, err = inbox.SetFlags(ctx, mailbox.UIDs(meta.UID), mailbox.FlagChange{
+		Op:    mailbox.FlagsAdd,
+		Flags: mailbox.FlagList{System: mailbox.Flagged, Keywords: []string{"$Important"}},
+	})
+	check(err)
+
+	ch, err := inbox.Changes(ctx, 0) // the list of the folder
+	check(err)
+	for m := range ch.Messages {
+		fmt.Println(m.UID, m.Size, m.Flags.List(ch.State.Keywords).Keywords)
+	}
+	// Output: 1 29 [$Important]
+}
+
+func ExampleView() {
+	ctx := context.Background()
+	account, err := mailbox.NewMemory().Account(ctx, "alice")
+	check(err)
+	inbox, err := account.Open(ctx, "INBOX")
+	check(err)
+	for range 3 {
+		_, err = inbox.Append(ctx, strings.NewReader("Subject: x\r\n\r\n"), mailbox.AppendOptions{})
+		check(err)
+	}
+	view, err := mailbox.OpenView(ctx, inbox) // a session selects INBOX
+	check(err)
+	_, err = inbox.Expunge(ctx, mailbox.UIDs(1, 2)) // another one expunges
+	check(err)
+
+	update, err := view.Poll(ctx, mailbox.Everything)
+	check(err)
+	for n := range update.Expunged() {
+		fmt.Printf("* %d EXPUNGE\n", n)
+	}
+	fmt.Println("now message 1 has UID", view.UID(1))
+	// Output:
+	// * 2 EXPUNGE
+	// * 1 EXPUNGE
+	// now message 1 has UID 3
+}
+
+func ExampleSearch() {
+	ctx := context.Background()
+	account, err := mailbox.NewMemory().Account(ctx, "alice")
+	check(err)
+	inbox, err := account.Open(ctx, "INBOX")
+	check(err)
+	for _, subject := range []string{"=?utf-8?Q?=C5=BB=C3=B3=C5=82w?=", "hare"} {
+		_, err = inbox.Append(ctx, strings.NewReader("Subject: "+subject+"\r\n\r\n"), mailbox.AppendOptions{})
+		check(err)
+	}
+	// UNSEEN SUBJECT "żółw"
+	found, err := mailbox.Search(ctx, inbox, mailbox.Criterion{Of: []mailbox.Criterion{
+		{Key: mailbox.KeyNot, Of: []mailbox.Criterion{{Key: mailbox.KeyFlags, Flags: mailbox.Seen}}},
+		{Key: mailbox.KeyHeader, Field: "Subject", Text: "żółw"},
+	}})
+	check(err)
+	fmt.Println(found.UIDs)
+	// Output: 1
+}

@@ -1,0 +1,2 @@
+// Package mbox reads and writes mbox files.
+package mbox

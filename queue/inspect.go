@@ -1,0 +1,236 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"io"
+	"iter"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/goniec-mail/goniec"
+)
+
+// List yields queued messages. A job that waits for a destination that does not answer shows that as its
+// reason.
+func (q *Queue) List(ctx context.Context, f Filter) iter.Seq2[Entry, error] {
+	q.init()
+	return func(yield func(Entry, error) bool) {
+		for e, err := range q.Store.Entries(ctx, f) {
+			if err == nil && !f.Brief {
+				q.explain(&e)
+			}
+			if !yield(e, err) {
+				return
+			}
+		}
+	}
+}
+
+// explain fills in reasons that are the destination's.
+func (q *Queue) explain(e *Entry) {
+	for i := range e.Jobs {
+		j := &e.Jobs[i]
+		if reason, dead := q.sched.deadReason(j.Dest); dead && len(j.Reasons) == 0 {
+			j.Reasons = slices.Repeat([]string{reason}, len(j.Rcpts))
+		}
+		for k, r := range j.Reasons {
+			j.Reasons[k] = shownReason(r)
+		}
+	}
+}
+
+// Show returns one message. ErrNotFound.
+func (q *Queue) Show(ctx context.Context, id ID) (Entry, error) {
+	for e, err := range q.List(ctx, Filter{ID: id}) {
+		return e, err
+	}
+	return Entry{}, ErrNotFound
+}
+
+// Cat writes the body of a message. ErrNotFound, ErrCorrupt.
+func (q *Queue) Cat(ctx context.Context, id ID, w io.Writer) error {
+	b, err := q.Store.Open(ctx, id)
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	_, err = io.Copy(w, goniec.NewReader(b))
+	return err
+}
+
+// Hold keeps a message from further attempts until Release. An attempt under way goes on. ErrNotFound.
+func (q *Queue) Hold(ctx context.Context, id ID) error {
+	return q.Store.Update(ctx, id, Change{Op: Hold})
+}
+
+// Release ends Hold, and gives a corrupt message another chance. ErrNotFound.
+func (q *Queue) Release(ctx context.Context, id ID) error {
+	return q.changed(q.Store.Update(ctx, id, Change{Op: Release}))
+}
+
+// Delete removes a message without a report. ErrNotFound.
+func (q *Queue) Delete(ctx context.Context, id ID) error {
+	return q.Store.Update(ctx, id, Change{Op: Remove})
+}
+
+// Flush tries a message at once, whatever its back-off and that of its destinations. Held messages stay held.
+// ErrNotFound.
+func (q *Queue) Flush(ctx context.Context, id ID) error {
+	e, err := q.Show(ctx, id)
+	if err != nil {
+		return err
+	}
+	return q.flush(ctx, []Entry{e})
+}
+
+// FlushDest tries all messages for a destination at once; "" means all destinations.
+func (q *Queue) FlushDest(ctx context.Context, dest string) error {
+	var batch []Entry
+	for e, err := range q.List(ctx, Filter{Dest: dest, Brief: true}) {
+		if err != nil {
+			return err
+		}
+		if batch = append(batch, e); len(batch) == flushBatch {
+			if err := q.flush(ctx, batch); err != nil {
+				return err
+			}
+			batch = batch[:0]
+		}
+	}
+	return q.flush(ctx, batch)
+}
+
+const flushBatch = 256
+
+func (q *Queue) flush(ctx context.Context, entries []Entry) error {
+	q.init()
+	now := q.now()
+	var wg sync.WaitGroup
+	errs := make([]error, len(entries))
+	for i, e := range entries {
+		if slices.ContainsFunc(e.Jobs, func(j Job) bool { return j.Due.After(now) }) {
+			wg.Go(func() { errs[i] = q.Store.Update(ctx, e.ID, Change{Op: Retry, Due: now.Truncate(time.Second)}) })
+		}
+		for _, j := range e.Jobs {
+			q.sched.revive(j.Dest, now)
+		}
+	}
+	wg.Wait()
+	for _, err := range errs {
+		// One that went meanwhile is no error, unless it was asked for alone.
+		if err != nil && (len(entries) == 1 || !errors.Is(err, ErrNotFound)) {
+			return err
+		}
+	}
+	return q.changed(nil)
+}
+
+// revive ends a destination's back-off. It stays dead until a probe succeeds.
+func (s *scheduler) revive(name string, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if d := s.dests[name]; d != nil && d.sleeping > 0 {
+		s.sleep(d, now)
+	}
+}
+
+// changed has the store asked at once.
+func (q *Queue) changed(err error) error {
+	if err == nil {
+		q.init()
+		q.sched.pollBy(time.Time{})
+		q.sched.poke()
+	}
+	return err
+}
+
+// Expire gives a message up now, with a report. ErrNotFound; recipients under way are left alone.
+func (q *Queue) Expire(ctx context.Context, id ID) error {
+	q.init()
+	leases, err := q.Store.Claim(ctx, ClaimRequest{ID: id, Now: q.now(), Max: 1 << 20, Worker: "expire"})
+	if err != nil {
+		return err
+	}
+	if len(leases) == 0 {
+		if _, err := q.Show(ctx, id); err != nil {
+			return err
+		}
+		return ErrBusy
+	}
+	for i := range leases {
+		q.attempt(ctx, &leases[i], expiredText)
+	}
+	return nil
+}
+
+// Requeue asks Route again for the open recipients of a message, whose attempts start at zero. ErrNotFound,
+// ErrBusy.
+func (q *Queue) Requeue(ctx context.Context, id ID) error {
+	e, err := q.Show(ctx, id)
+	if err != nil {
+		return err
+	}
+	if e.Envelope == nil {
+		return ErrCorrupt
+	}
+	var open []int
+	for _, j := range e.Jobs {
+		open = append(open, j.Rcpts...)
+	}
+	slices.Sort(open)
+	return q.changed(q.Store.Update(ctx, id, Change{Op: Reroute, Groups: q.groups(e.Envelope, open)}))
+}
+
+// Stats are figures about a queue.
+type Stats struct {
+	Messages int
+	Jobs     map[State]int
+	Oldest   time.Time // arrival of the oldest message; zero = empty
+	Active   int       // attempts under way here
+	Panics   int64
+	Dests    []DestStats // those with attempts under way, a changed window, or a pause; by name
+}
+
+// DestStats is what the scheduler knows of a destination.
+type DestStats struct {
+	Name   string
+	Active int
+	Window int
+	Dead   bool
+	Until  time.Time // next attempt; zero = now
+	Reason string
+}
+
+// Stats counts; it looks at every message.
+func (q *Queue) Stats(ctx context.Context) (Stats, error) {
+	q.init()
+	st := Stats{Jobs: map[State]int{}, Panics: q.panics.Load()}
+	for e, err := range q.Store.Entries(ctx, Filter{Brief: true}) {
+		if err != nil {
+			return st, err
+		}
+		st.Messages++
+		if st.Oldest.IsZero() || e.Since.Before(st.Oldest) {
+			st.Oldest = e.Since
+		}
+		for _, j := range e.Jobs {
+			st.Jobs[j.State]++
+		}
+	}
+	s := &q.sched
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st.Active = s.active
+	for _, d := range s.dests {
+		x := DestStats{Name: d.name, Active: d.active, Window: d.window, Dead: d.dead > 0, Reason: shownReason(d.reason)}
+		if d.sleeping > 0 {
+			x.Until = d.until
+		}
+		st.Dests = append(st.Dests, x)
+	}
+	slices.SortFunc(st.Dests, func(a, b DestStats) int { return strings.Compare(a.Name, b.Name) })
+	return st, nil
+}

@@ -1,0 +1,16 @@
+package queue
+
+import (
+	"os"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+// TestMain also runs the child processes of the kill tests.
+func TestMain(m *testing.M) {
+	if mode := os.Getenv("GONIEC_QUEUE_CHILD"); mode != "" {
+		os.Exit(child(mode, os.Getenv("GONIEC_QUEUE_DIR")))
+	}
+	goleak.VerifyTestMain(m)
+}
