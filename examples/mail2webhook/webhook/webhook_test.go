@@ -415,7 +415,7 @@ func FuzzDocument(f *testing.F) {
 	f.Add([]byte("Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: message/rfc822\r\n\r\n--b--"))
 	f.Add([]byte("\xff\xfe:\x00\r\nDate: 1 Jan 99999\r\n\r\n\"\\\x00\x7f\u2028\xe2\x80"))
 	f.Fuzz(func(t *testing.T, msg []byte) {
-		p, err := newPayload(testEnvelope(), bytes.NewReader(msg), true)
+		p, err := newPayload(testEnvelope(), bytes.NewReader(msg), len(msg) > 0)
 		if errors.Is(err, errHeader) {
 			return
 		}
