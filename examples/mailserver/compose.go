@@ -12,6 +12,7 @@ import (
 	"github.com/goniec-mail/goniec/imap"
 	"github.com/goniec-mail/goniec/internal/console"
 	"github.com/goniec-mail/goniec/lmtp"
+	"github.com/goniec-mail/goniec/mailbox"
 	"github.com/goniec-mail/goniec/maildir"
 	"github.com/goniec-mail/goniec/pop3"
 	"github.com/goniec-mail/goniec/queue"
@@ -43,7 +44,7 @@ func compose(o *options, log io.Writer) (_ *system, err error) {
 	if err != nil {
 		return nil, err
 	}
-	store := &maildir.Store{Root: o.mail, Logger: logger}
+	store := mailbox.WithFolders(&maildir.Store{Root: o.mail, Logger: logger}, mailbox.UsualFolders()...)
 	local := delivery.Router{Directory: directory, Store: store, Postmaster: o.postmaster(), Logger: logger}
 	router := local
 	router.Relay, router.MayRelay = road, delivery.Trusted(o.trusted...)
