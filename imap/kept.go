@@ -267,10 +267,8 @@ func (v *keptValues) loadFrom(ctx context.Context, m *message, items []fetchItem
 	return nil
 }
 
-// selectKept selects fields from kept lines, whose order is the message's. It allocates nothing but the
-// result.
-func selectKept(kept []byte, names []string) []byte {
-	out := make([]byte, 0, len(kept))
+// appendKept appends those of the kept lines that belong to fields of a list, in the message's order, and an empty line.
+func appendKept(out, kept []byte, names []string) []byte {
 	take := false
 	for len(kept) > 0 {
 		n := bytes.IndexByte(kept, '\n') + 1
