@@ -91,6 +91,7 @@ type FileStore struct {
 	closed  bool
 	wake    chan struct{}
 	started map[started]bool // during recovery: attempts without end
+	scratch op               // during recovery
 
 	kick chan struct{}
 	done chan struct{} // closed when the maintainer has ended
