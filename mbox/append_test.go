@@ -283,16 +283,14 @@ func TestF06_Swapped(t *testing.T) {
 		for ctx.Err() == nil {
 			_ = os.Remove(dir + "/box")
 			_ = os.Symlink(dir+"/victim", dir+"/box")
-			_ = os.Remove(dir + "/box")
-			_ = os.Link(dir+"/victim", dir+"/box")
 		}
 	})
 	for ctx.Err() == nil {
 		_ = appendText(faultfs.OS{}, dir+"/box", "new\r\n")
 	}
 	swapper.Wait()
-	// A hard link can come after the look at the open file: only then the swapper, who owns both, gets mail
-	// into the other name. Through a symbolic link nothing is ever written.
+	// Hard links are left out: one that is removed while the system looks at it can not be told from a private
+	// file; who can make it owns the victim, or may write to it.
 	b, err := os.ReadFile(dir + "/victim")
 	require.NoError(t, err)
 	require.Empty(t, b)
