@@ -16,6 +16,7 @@ import (
 	"github.com/goniec-mail/goniec/maildir"
 	"github.com/goniec-mail/goniec/pop3"
 	"github.com/goniec-mail/goniec/queue"
+	"github.com/goniec-mail/goniec/queue/control"
 	"github.com/goniec-mail/goniec/smtp"
 )
 
@@ -40,7 +41,7 @@ func compose(o *options, log io.Writer) (_ *system, err error) {
 	if err != nil {
 		return nil, err
 	}
-	spool, err := queue.OpenFiles(filepath.Join(o.data, "queue"), queue.FileOptions{Logger: logger})
+	spool, err := queue.OpenFiles(filepath.Join(o.data, "queue"), queue.FileOptions{Control: socketPath(o.data), Logger: logger})
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +55,8 @@ func compose(o *options, log io.Writer) (_ *system, err error) {
 	}
 	local.MayRelay = func(*goniec.Envelope) bool { return false }
 
-	return &system{queue: q, spool: spool, hold: o.hold, services: listening(
+	hands := &control.Server{Queue: q, Logger: logger}
+	return &system{queue: q, spool: spool, control: hands, socket: socketPath(o.data), hold: o.hold, services: listening(
 		service{"receive", "smtp", o.smtp, &smtp.Server{
 			Addr: o.smtp, Hostname: o.hostname, TLSConfig: tlsConfig, Logger: logger, BareNewlines: o.bareNewlines,
 			Handler: smtp.DeliverTo(q),
