@@ -28,7 +28,8 @@ type Router struct {
 	MayRelay func(env *goniec.Envelope) bool
 
 	// Postmaster receives mail for postmaster where the Directory has no such address. Zero: the
-	// account "postmaster" of Store does.
+	// account "postmaster@domain" of Store does, or "postmaster" where no domain was given. An
+	// address postmaster@domain stands for that account, for all of them.
 	Postmaster goniec.Address
 
 	// DeliveredTo says when Delivered-To fields are written.

@@ -49,9 +49,9 @@ func workers(b *testing.B, goroutines int, do func(i int64) error) time.Duration
 	return part(b, goroutines, 0, int64(b.N), do)
 }
 
-// alternate runs the calls of two contenders in turns of a hundred, so that what else the machine does hits both.
+// alternate runs the calls of two contenders in turns of five hundred, so that what else the machine does hits both.
 func alternate(b *testing.B, goroutines int, one, two func(i int64) error) (tookOne, tookTwo time.Duration) {
-	const turn = 100
+	const turn = 500
 	for from := int64(0); from < int64(b.N); from += turn {
 		to := min(from+turn, int64(b.N))
 		tookOne += part(b, goroutines, from, to, one)

@@ -154,6 +154,7 @@ func pick(ctx context.Context, a mailbox.Account, name string, n int) mailbox.UI
 
 // ledger is what children were told.
 type ledger struct {
+	mu      sync.Mutex
 	stored  map[string]bool
 	doubted map[string]bool
 	uids    map[string]string // "folder validity uid" -> id

@@ -91,6 +91,7 @@ type FileStore struct {
 	closed  bool
 	wake    chan struct{}
 	started map[started]bool // during recovery: attempts without end
+	scratch op               // during recovery
 
 	kick chan struct{}
 	done chan struct{} // closed when the maintainer has ended
@@ -138,6 +139,7 @@ func OpenFiles(path string, o FileOptions) (_ *FileStore, err error) {
 		started: map[started]bool{},
 	}
 	s.log.size = uint32(o.SegmentSize)
+	s.log.needSpare = s.kickMaintainer
 	s.log.reopen = func() (faultfs.Dir, error) { return o.FS.OpenDir(path) }
 	defer func() {
 		if err != nil {

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"runtime"
 	"sync"
 
 	"github.com/goniec-mail/goniec/faultfs"
@@ -66,6 +67,8 @@ func (f *flusher) Sync() error {
 
 // run leads a flush: closes it to newcomers, flushes, and hands the handle to those who came meanwhile.
 func (f *flusher) run(r *flush, h faultfs.File) {
+	// Those whom the last flush has woken may be about to write: let them come along.
+	runtime.Gosched()
 	f.mu.Lock()
 	if f.next == r {
 		f.next = nil

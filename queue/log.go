@@ -22,14 +22,16 @@ type segmentLog struct {
 	reopen func() (faultfs.Dir, error)
 	size   uint32
 
-	mu       sync.Mutex
-	segs     []*segment   // by number; the last one is open
-	spare    *segment     // ready to be the next one
-	next     uint32       // number of the next segment
-	last     uint32       // time of the last record: the log's time never goes back
-	failedAt time.Time    // when no segment could be made
-	cut      *loc         // to be told by the next segment
-	spares   atomic.Int32 // for names
+	mu        sync.Mutex
+	segs      []*segment   // by number; the last one is open
+	spare     *segment     // ready to be the next one
+	next      uint32       // number of the next segment
+	last      uint32       // time of the last record: the log's time never goes back
+	failedAt  time.Time    // when no segment could be made
+	asked     uint32       // segment for whose successor needSpare was called
+	needSpare func()       // called when the last segment is half full
+	cut       *loc         // to be told by the next segment
+	spares    atomic.Int32 // for names
 }
 
 const (
@@ -61,7 +63,14 @@ func (l *segmentLog) append(b, heads []byte, now uint32, durable, keep bool) (*s
 	seg.end += uint32(len(b))
 	seg.written.Store(seg.end)
 	seg.note(off, uint32(len(b)), heads)
+	ask := seg.end > seg.size/2 && l.spare == nil && l.asked != seg.n
+	if ask {
+		l.asked = seg.n
+	}
 	l.mu.Unlock()
+	if ask {
+		l.needSpare()
+	}
 	if durable {
 		if err := l.flush(seg); err != nil {
 			return nil, loc{}, err

@@ -71,11 +71,16 @@ func (d *Dialer) newClient(ctx context.Context, dialect *Dialect, conn net.Conn,
 		conn: conn, raw: conn, addr: conn.RemoteAddr().String(),
 	}
 	c.use(conn)
-	err := c.within(ctx, c.begin)
-	if err != nil {
-		_ = c.Close()
+	ready := false
+	defer func() {
+		if !ready { // by an error, or a panic in somebody's hook
+			_ = c.Close()
+		}
+	}()
+	if err := c.within(ctx, c.begin); err != nil {
 		return nil, err
 	}
+	ready = true
 	return c, nil
 }
 
@@ -128,7 +133,7 @@ func (c *Client) within(ctx context.Context, f func(ctx context.Context) error) 
 func (c *Client) begin(ctx context.Context) error {
 	var err error
 	if c.hello, err = c.d.hostname(c.conn.LocalAddr()); err != nil {
-		return err
+		return c.failed(StageEHLO, err)
 	}
 	if c.host.TLS != goniec.TLSNone && c.d.implicit(c.host) {
 		if err := c.handshake(ctx); err != nil {

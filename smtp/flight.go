@@ -186,7 +186,7 @@ func (t *transaction) take(step int, s *goniec.Status) error {
 	case stepMail:
 		t.mailed = ok
 		if !ok {
-			t.fail(t.c.refused(StageMail, s))
+			t.fail(t.refused(StageMail, s))
 		}
 	case stepData:
 		t.takeData(s)
@@ -205,7 +205,7 @@ func (t *transaction) takeRcpt(i int, s *goniec.Status, ok bool) {
 		t.res.Replies[i] = s
 		t.accepted = append(t.accepted, i)
 	default:
-		t.decide(i, s, t.c.refused(StageRcpt, s))
+		t.decide(i, s, t.refused(StageRcpt, s))
 	}
 }
 
@@ -216,7 +216,7 @@ func (t *transaction) takeData(s *goniec.Status) {
 		t.asked = true
 	case len(t.accepted) > 0:
 		t.c.dirty = true
-		t.fail(t.c.refused(StageData, s))
+		t.fail(t.refused(StageData, s))
 	}
 }
 
@@ -225,7 +225,16 @@ func (t *transaction) broken() error {
 	if t.c.err == nil {
 		return nil
 	}
-	return t.c.stageError(StageMail, t.c.err)
+	e := t.c.stageError(StageMail, t.c.err)
+	e.Sent = t.sent
+	return e
+}
+
+// refused is the error for a reply that says no. One that can not be understood leaves open what became of a message that was sent.
+func (t *transaction) refused(stage Stage, s *goniec.Status) error {
+	e := t.c.refused(stage, s)
+	e.Sent = t.sent && s.Code < 400
+	return e
 }
 
 // abandon ends a transaction without recipients.
@@ -340,9 +349,7 @@ func (t *transaction) finals(ctx context.Context) error {
 func (t *transaction) takeFinal(to []int, s *goniec.Status) {
 	var err error
 	if s.Code/100 != 2 {
-		e := t.c.refused(StageText, s)
-		e.Sent = s.Code < 400 // not a word that could be understood
-		err = e
+		err = t.refused(StageText, s)
 		t.c.dirty = true // RFC 3030 §2: after a failed BDAT
 	}
 	for _, i := range to {

@@ -112,14 +112,23 @@ func (p *Pool) send(ctx context.Context, host goniec.RouteHost, env *goniec.Enve
 			return noResult(env, host, err)
 		}
 	}
+	ended := false
+	defer func() {
+		if !ended { // a hook panicked
+			_ = c.Close()
+		}
+	}()
 	res, err := c.send(ctx, env, pl)
 	if reused && stale(c, err) && pl.again() && ctx.Err() == nil {
 		_ = c.Close()
-		if c, err = p.dial(ctx, j); err != nil {
+		var fresh *Client
+		if fresh, err = p.dial(ctx, j); err != nil {
 			return noResult(env, host, err)
 		}
+		c = fresh
 		res, err = c.send(ctx, env, pl)
 	}
+	ended = true
 	p.put(j.dest, c)
 	return res, err
 }

@@ -63,6 +63,9 @@ type Relay struct {
 	MaxParallel int
 	// Logger takes a record for each transaction. Nil is silent.
 	Logger *slog.Logger
+	// Observe is called after each transaction, by several goroutines at once: for metrics, and for the reports that are owed when a host
+	// does not offer DSN (see Result.DSN). env has the recipients of this transaction. Nil observes nothing.
+	Observe func(ctx context.Context, env *goniec.Envelope, res *Result, err error)
 
 	own Pool
 }
@@ -167,21 +170,29 @@ func (r *Relay) hops(ctx context.Context, env *goniec.Envelope, out goniec.RcptE
 	return all
 }
 
-// route asks the Router. A panic of it is a temporary error.
+// route asks the Router.
 func (r *Relay) route(ctx context.Context, domain string) (route goniec.Route, err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			err = fmt.Errorf("smtp: Router panicked: %v", v)
-			if r.Logger != nil {
-				r.Logger.Error("smtp: panic in Router", slog.Any("panic", v), slog.String("stack", string(debug.Stack())))
-			}
-		}
-	}()
-	route, err = r.Router.Route(ctx, domain)
+	err = r.contained(func() error {
+		route, err = r.Router.Route(ctx, domain)
+		return err
+	})
 	if err == nil && len(route.Hosts) == 0 {
 		err = fmt.Errorf("smtp: route for %s has no hosts", domain)
 	}
 	return route, err
+}
+
+// contained runs f, which calls what others have written: a Router, Verify, Convert. A panic in it is a temporary error.
+func (r *Relay) contained(f func() error) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("smtp: panic in a relay: %v", v)
+			if r.Logger != nil {
+				r.Logger.Error("smtp: panic in a relay", slog.Any("panic", v), slog.String("stack", string(debug.Stack())))
+			}
+		}
+	}()
+	return f()
 }
 
 // hostsKey tells sets of hosts apart. Functions can not be compared: hosts with a verifier are of their domain alone.
@@ -199,6 +210,17 @@ func hostsKey(route goniec.Route) string {
 
 // serve sends a message to the recipients of a hop.
 func (r *Relay) serve(ctx context.Context, env *goniec.Envelope, p *payload, h *hop, out goniec.RcptErrors) {
+	err := r.contained(func() error {
+		r.tryHosts(ctx, env, p, h, out)
+		return nil
+	})
+	if err != nil {
+		h.fail(out, err) // for those who were served too: better twice than not at all
+	}
+}
+
+// tryHosts tries the hosts in order.
+func (r *Relay) tryHosts(ctx context.Context, env *goniec.Envelope, p *payload, h *hop, out goniec.RcptErrors) {
 	limit := orDefault(r.MaxHosts, defaultRelayHosts)
 	left := h.rcpts
 	for n, host := range h.route.Hosts {
@@ -234,6 +256,9 @@ func (r *Relay) try(ctx context.Context, env *goniec.Envelope, p *payload, host 
 		start := time.Now()
 		res, err := r.pool().send(ctx, host, sub, p)
 		r.log(env, res, err, time.Since(start))
+		if r.Observe != nil {
+			r.Observe(ctx, sub, res, err)
+		}
 		var crowded []int
 		taken := false
 		for k, i := range rcpts {

@@ -2,6 +2,7 @@ package smtp_test
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -312,4 +313,50 @@ func TestClientContext(t *testing.T) {
 			require.False(t, errors.Is(err, context.DeadlineExceeded), "the socket is still open: %v", err)
 		})
 	}
+}
+
+// REQUIRETLS (RFC 8689): the level is raised to verified, a host without the extension is passed by, and the next one is told.
+func TestRelayRequireTLS(t *testing.T) {
+	rec := &recorder{}
+	_, without := listen(t, &recorder{}, func(s *smtp.Server) { s.TLSConfig = serverTLS() })
+	_, with := listen(t, rec, func(s *smtp.Server) {
+		s.TLSConfig = serverTLS()
+		s.Handler = smtp.DeliverTo(promising{rec, []string{"REQUIRETLS"}})
+	})
+	without.TLS, with.TLS = goniec.TLSOpportunistic, goniec.TLSRequired
+	var hosts []string
+	r := relayTo(t, without, with)
+	r.Observe = func(_ context.Context, env *goniec.Envelope, res *smtp.Result, err error) {
+		hosts = append(hosts, fmt.Sprintf("%s %d %v %v", res.Addr, len(env.To), res.TLS, err == nil))
+	}
+	env := envelope("bob@example.org")
+	env.RequireTLS = true
+	require.NoError(t, r.Deliver(t.Context(), env, strings.NewReader(hello)))
+	require.True(t, rec.got()[0].env.RequireTLS)
+	require.Equal(t, []string{fmt.Sprintf("127.0.0.1:%d 1 true false", without.Port), fmt.Sprintf("127.0.0.1:%d 1 true true", with.Port)}, hosts)
+
+	r.Router = smtp.Smarthost(without)
+	err := r.Deliver(t.Context(), env, strings.NewReader(hello))
+	require.Equal(t, goniec.EnhancedCode{5, 7, 30}, goniec.StatusOf(err).Enhanced)
+	r.Pool.Dialer.TLSConfig = nil
+	r.Router = smtp.Smarthost(with)
+	_ = r.Pool.Close()
+	r.Pool = &smtp.Pool{}
+	require.ErrorContains(t, r.Deliver(t.Context(), env, strings.NewReader(hello)), "certificate is not valid")
+	require.NoError(t, r.Pool.Close())
+}
+
+// A panic in what others have written is a temporary error, and leaves no connection behind.
+func TestRelayPanics(t *testing.T) {
+	rec := &recorder{}
+	_, host := listen(t, rec, func(s *smtp.Server) { s.TLSConfig = serverTLS() })
+	host.TLS = goniec.TLSDANE
+	host.Verify = func(tls.ConnectionState) error { panic("injected") }
+	count := &counting{}
+	r := &smtp.Relay{Router: smtp.Smarthost(host), Pool: &smtp.Pool{Dialer: &smtp.Dialer{Net: count}}}
+	defer r.Pool.Close()
+	err := r.Deliver(t.Context(), envelope("a@one.example b@two.example"), strings.NewReader(hello))
+	require.True(t, goniec.Temporary(err))
+	require.ErrorContains(t, goniec.Outcomes(err, 2)[1], "panic in a relay: injected")
+	require.Zero(t, count.open.Load())
 }

@@ -136,16 +136,13 @@ func cutEnhanced(text string, code int) (e goniec.EnhancedCode, rest string, ok 
 	if word == "" || !isDigit(word[0]) { // most lines of an EHLO reply
 		return e, text, false
 	}
-	parts := strings.Split(word, ".")
-	if len(parts) != 3 {
-		return e, text, false
-	}
-	for i, p := range parts {
-		n, err := strconv.ParseUint(p, 10, 16)
-		if err != nil || len(p) > 3 {
+	for i := range e {
+		part, more, found := strings.Cut(word, ".")
+		n, err := strconv.ParseUint(part, 10, 16)
+		if found != (i < len(e)-1) || err != nil || len(part) > 3 {
 			return goniec.EnhancedCode{}, text, false
 		}
-		e[i] = uint16(n)
+		e[i], word = uint16(n), more
 	}
 	if int(e[0]) != code/100 {
 		return goniec.EnhancedCode{}, text, false

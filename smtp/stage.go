@@ -23,7 +23,7 @@ const (
 	StageRcpt    Stage = "RCPT"
 	StageData    Stage = "DATA" // the command
 	StageText    Stage = "the message"
-	StageIdle    Stage = "NOOP" // between messages: RSET, NOOP, QUIT
+	StageIdle    Stage = "idle" // between messages: RSET, NOOP
 )
 
 // StageError is what went wrong between a client and one server, and when. The server's reply, if there is one, is in Err, and the

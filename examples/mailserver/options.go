@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/goniec-mail/goniec"
 	"github.com/goniec-mail/goniec/internal/selfsigned"
 	"github.com/goniec-mail/goniec/smtp"
 )
@@ -106,6 +107,16 @@ func (o *options) complete() error {
 		return fmt.Errorf("data folder: %w: choose another with -data", err)
 	}
 	return nil
+}
+
+// postmaster is who gets mail for postmaster at any of our domains: the account of that name at the
+// first one, or of the users file.
+func (o *options) postmaster() goniec.Address {
+	if o.demo {
+		return goniec.MustAddress("alice@demo.test")
+	}
+	a, _ := goniec.NewAddress("postmaster", o.domains[0]) // a wrong domain is refused by the directory
+	return a
 }
 
 // writeNew makes a file unless it is there.

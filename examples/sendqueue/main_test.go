@@ -1,0 +1,100 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/goniec-mail/goniec"
+	"github.com/goniec-mail/goniec/smtp"
+)
+
+// The test binary is the program when this variable is set.
+const asProgram = "GONIEC_TEST_SENDQUEUE"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		main()
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// sink counts letters by subject.
+type sink struct {
+	mu   sync.Mutex
+	got  map[string]int
+	gate chan struct{} // a letter waits for a token
+}
+
+func (s *sink) Deliver(ctx context.Context, _ *goniec.Envelope, msg io.Reader) error {
+	text, err := io.ReadAll(msg)
+	if err != nil {
+		return err
+	}
+	select {
+	case <-s.gate:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.got[string(regexp.MustCompile(`letter-\d+`).Find(text))]++
+	return nil
+}
+
+// Killed while it sends, and started again, it sends every letter, none twice: the kill comes while no letter is on its way.
+func TestKilledAndStartedAgain(t *testing.T) {
+	s := &sink{got: map[string]int{}, gate: make(chan struct{}, 100)}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	srv := &smtp.Server{Handler: smtp.DeliverTo(s, "demo.test")}
+	go srv.Serve(l)
+	defer srv.Close()
+	dir := filepath.Join(t.TempDir(), "spool")
+	start := func() *exec.Cmd {
+		self, err := os.Executable()
+		require.NoError(t, err)
+		cmd := exec.Command(self, "-server", l.Addr().String(), "-queue", dir, "-count", "10")
+		cmd.Env = append(os.Environ(), asProgram+"=1")
+		require.NoError(t, cmd.Start())
+		return cmd
+	}
+	cmd := start()
+	require.Eventually(t, func() bool { _, err := os.Stat(dir); return err == nil }, 10*time.Second, time.Millisecond)
+	time.Sleep(30 * time.Millisecond)
+	require.NoError(t, cmd.Process.Kill()) // no letter has been answered yet: the sink holds them
+	_ = cmd.Wait()
+	for range 10 {
+		s.gate <- struct{}{}
+	}
+	for range 2 { // the second run finds everything sent
+		done := make(chan error, 1)
+		again := start()
+		go func() { done <- again.Wait() }()
+		select {
+		case err := <-done:
+			require.NoError(t, err)
+		case <-time.After(30 * time.Second):
+			_ = again.Process.Kill()
+			t.Fatal("not done")
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	want := map[string]int{}
+	for i := range 10 {
+		want[fmt.Sprintf("letter-%d", i)] = 1
+	}
+	require.Equal(t, want, s.got)
+}
