@@ -144,7 +144,11 @@ func (r *Router) postmaster(p pending) (*Hop, []goniec.Address) {
 	if !r.Postmaster.IsZero() && !sameMailbox(p.addr, r.Postmaster) {
 		return nil, []goniec.Address{r.Postmaster}
 	}
-	return &Hop{Address: p.addr, User: "postmaster", Why: append(slices.Clone(p.why), "postmaster is always accepted")}, nil
+	user := "postmaster"
+	if p.addr.Domain() != "" {
+		user = mailboxKey(p.addr).String() // as accounts are named: stores may need the domain
+	}
+	return &Hop{Address: p.addr, User: user, Why: append(slices.Clone(p.why), "postmaster is always accepted")}, nil
 }
 
 func isPostmaster(a goniec.Address) bool { return Fold(a.Local()) == "postmaster" }

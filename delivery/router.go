@@ -28,7 +28,8 @@ type Router struct {
 	MayRelay func(env *goniec.Envelope) bool
 
 	// Postmaster receives mail for postmaster where the Directory has no such address. Zero: the
-	// account "postmaster" of Store does.
+	// account of that name in Store does, as "postmaster@example.org", and "postmaster" for mail to
+	// <postmaster> without domain. A store whose accounts need a domain needs this field.
 	Postmaster goniec.Address
 
 	// DeliveredTo says when Delivered-To fields are written.

@@ -44,7 +44,7 @@ func compose(o *options, log io.Writer) (_ *system, err error) {
 		return nil, err
 	}
 	store := &maildir.Store{Root: o.mail, Logger: logger}
-	local := delivery.Router{Directory: directory, Store: store, Logger: logger}
+	local := delivery.Router{Directory: directory, Store: store, Postmaster: o.postmaster, Logger: logger}
 	router := local
 	router.Relay, router.MayRelay = road, delivery.Trusted(o.trusted...)
 	q := &queue.Queue{

@@ -243,7 +243,9 @@ func TestFlakyHook(t *testing.T) {
 		func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(404) },
 		func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(422) },
 		func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(429) },
-		func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect) },
+		func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
+		},
 		func(_ http.ResponseWriter, r *http.Request) { // after it has stored
 			io.Copy(io.Discard, r.Body)
 			stored = append(stored, r.Header.Get(HeaderID))
