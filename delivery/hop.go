@@ -146,11 +146,7 @@ func (r *Router) postmaster(p pending) (*Hop, []goniec.Address) {
 	}
 	user := "postmaster"
 	if p.addr.Domain() != "" {
-<<<<<<< HEAD
 		user += "@" + p.addr.ASCIIDomain()
-=======
-		user = mailboxKey(p.addr).String() // as accounts are named: stores may need the domain
->>>>>>> webhook
 	}
 	return &Hop{Address: p.addr, User: user, Why: append(slices.Clone(p.why), "postmaster is always accepted")}, nil
 }

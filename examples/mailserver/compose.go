@@ -45,18 +45,13 @@ func compose(o *options, log io.Writer) (_ *system, err error) {
 	if err != nil {
 		return nil, err
 	}
-<<<<<<< HEAD
 	store := mailbox.WithFolders(&maildir.Store{Root: o.mail, Logger: logger}, mailbox.UsualFolders()...)
-	local := delivery.Router{Directory: directory, Store: store, Postmaster: o.postmaster(), Logger: logger}
-=======
-	store := &maildir.Store{Root: o.mail, Logger: logger}
 	local := delivery.Router{Directory: directory, Store: store, Postmaster: o.postmaster, Logger: logger}
->>>>>>> webhook
 	router := local
 	router.Relay, router.MayRelay = road, delivery.Trusted(o.trusted...)
 	q := &queue.Queue{
 		Store: spool, Deliverer: &router, Hostname: o.hostname, Logger: logger,
-		Postmaster: o.postmaster(), MinBackoff: o.backoff,
+		Postmaster: o.postmaster, MinBackoff: o.backoff,
 	}
 	local.MayRelay = func(*goniec.Envelope) bool { return false }
 

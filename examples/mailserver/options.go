@@ -117,16 +117,6 @@ func (o *options) complete() error {
 	return nil
 }
 
-// postmaster is who gets mail for postmaster at any of our domains: the account of that name at the
-// first one, or of the users file.
-func (o *options) postmaster() goniec.Address {
-	if o.demo {
-		return goniec.MustAddress("alice@demo.test")
-	}
-	a, _ := goniec.NewAddress("postmaster", o.domains[0]) // a wrong domain is refused by the directory
-	return a
-}
-
 // writeNew makes a file unless it is there.
 func writeNew(path, text string) error {
 	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
