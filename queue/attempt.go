@@ -71,8 +71,9 @@ type attempt struct {
 // try hands the message to the Deliverer.
 func (a *attempt) try(ctx context.Context, body Body) {
 	l := a.l
-	env := l.Envelope.Clone()
-	env.To = env.To[:0]
+	env := new(goniec.Envelope)
+	*env = *l.Envelope // a mailing shares it among its jobs: nothing that it refers to is changed
+	env.To = make([]goniec.Recipient, 0, len(l.Rcpts))
 	for _, r := range l.Rcpts {
 		env.To = append(env.To, l.Envelope.To[r])
 	}
