@@ -68,6 +68,9 @@ func (c *conn) xforward(arg string) (reply, error) {
 
 // apply sets what was mentioned.
 func (a *attributes) apply(o *goniec.Origin) {
+	if a.addr != nil {
+		o.RDNS = "" // a name that was found belongs to the address before
+	}
 	set(&o.RDNS, a.name)
 	set(&o.Helo, a.helo)
 	o.Remote = withAddr(o.Remote, a.addr, a.port)
