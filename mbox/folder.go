@@ -247,16 +247,12 @@ type matcher struct {
 }
 
 func (m *matcher) one(one found, f *folder) error {
-	flags, known, err := mailbox.AssignKeywords(m.x.keywords, mailbox.MaxKeywords, one.list)
-	if err != nil { // too many: what there is no place for is left out
-		flags, known = mailbox.KnownFlags(m.x.keywords, one.list), m.x.keywords
+	places := m.known[one.sum]
+	if one.own && len(places) == 0 {
+		one.list = f.blockFlags(one.entry)
 	}
-	for _, k := range known[len(m.x.keywords):] {
-		fmt.Fprintf(m.lines, "K %s\n", k)
-	}
-	m.x.keywords = known
-	one.seen = flags
-	if places := m.known[one.sum]; len(places) > 0 {
+	one.seen = m.assign(one.list)
+	if len(places) > 0 {
 		m.known[one.sum] = places[1:]
 		m.again(&m.x.entries[places[0]], one.entry)
 		m.gone[places[0]] = false
@@ -265,19 +261,26 @@ func (m *matcher) one(one found, f *folder) error {
 	if m.x.next == mailbox.MaxUID {
 		return mailbox.ErrUIDRange
 	}
-	one.uid, one.modSeq, one.flags, one.saved = m.x.next, m.modSeq, flags, f.store.now().Unix()
-	if one.own {
-		one.flags = 0
-		if list, ok := f.blockFlags(one.entry); ok {
-			one.flags = mailbox.KnownFlags(m.x.keywords, list)
-		}
-	}
+	one.uid, one.modSeq, one.flags, one.saved = m.x.next, m.modSeq, one.seen, f.store.now().Unix()
 	m.x.next++
 	m.x.entries = append(m.x.entries, one.entry)
 	m.gone = append(m.gone, false)
 	m.changed = true
 	m.lines.WriteString(one.line())
 	return nil
+}
+
+// assign gives flags their bits. Keywords for which there is no place are left out.
+func (m *matcher) assign(l mailbox.FlagList) mailbox.Flags {
+	flags, known, err := mailbox.AssignKeywords(m.x.keywords, mailbox.MaxKeywords, l)
+	if err != nil {
+		return mailbox.KnownFlags(m.x.keywords, l)
+	}
+	for _, k := range known[len(m.x.keywords):] {
+		fmt.Fprintf(m.lines, "K %s\n", k)
+	}
+	m.x.keywords = known
+	return flags
 }
 
 // again updates a message that was found at another place, or with other status fields.
@@ -309,16 +312,15 @@ func (m *matcher) expunge() {
 }
 
 // blockFlags reads the flags in a status block of ours, for a message that the index does not know.
-func (f *folder) blockFlags(e entry) (l mailbox.FlagList, ok bool) {
+func (f *folder) blockFlags(e entry) (l mailbox.FlagList) {
 	file, err := f.dir.Open(f.name)
 	if err != nil {
-		return l, false
+		return l
 	}
 	defer file.Close()
 	b := make([]byte, blockSize)
-	if _, err := file.ReadAt(b, e.start); err != nil || !isBlock(b) {
-		return l, false
+	if _, err := file.ReadAt(b, e.start); err == nil && isBlock(b) {
+		_, l = splitStatus(b)
 	}
-	_, l = splitStatus(b)
-	return l, true
+	return l
 }

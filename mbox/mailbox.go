@@ -393,23 +393,24 @@ func (f *folder) expunge(h *held, uids mailbox.UIDSet) (mailbox.UIDSet, error) {
 			e.offset, e.start, e.end, e.next = e.offset-shift, e.start-shift, e.end-shift, e.next-shift
 		}
 	}
-	if err := h.cut(from, kept); err != nil {
-		f.x = nil // what has been done of it will be seen
+	done, err := h.cut(from, kept)
+	if err != nil {
 		return nil, err
+	}
+	// From here on the messages are gone for good, whatever fails: what is not known is found out at the next call.
+	f.x = nil
+	if !done {
+		return gone, nil
 	}
 	x.modSeq++
 	x.expunge(x.modSeq, gone)
-	var err error
-	if h.info, err = h.file.Stat(); err == nil {
-		x.at, err = f.position(h)
+	if h.info, err = h.file.Stat(); err != nil {
+		return gone, nil
 	}
-	if err != nil {
-		f.x = nil
-		return nil, err
+	if x.at, err = f.position(h); err != nil {
+		return gone, nil
 	}
 	f.x = x
-	if err := f.rewriteIndex(); err != nil {
-		return nil, err
-	}
+	_ = f.rewriteIndex()
 	return gone, nil
 }

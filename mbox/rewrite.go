@@ -35,16 +35,17 @@ func (r *rewrite) line() []byte {
 // span is a part of the file.
 type span struct{ from, to int64 }
 
-// cut removes everything from an offset on but the kept spans.
-func (h *held) cut(from int64, kept []span) error {
+// cut removes everything from an offset on but the kept spans. Once the rewrite file is durable it is done: when
+// copying fails, the next one who opens the file does it again, and done is false.
+func (h *held) cut(from int64, kept []span) (done bool, err error) {
 	// No journal of an append may be taken for one of the file as it will be.
 	if err := h.settle(); err != nil {
-		return err
+		return false, err
 	}
 	if err := h.writeRewrite(from, kept); err != nil {
-		return err
+		return false, err
 	}
-	return h.applyRewrite()
+	return h.applyRewrite() == nil, nil
 }
 
 // settle makes durable that no append is under way.
