@@ -146,7 +146,7 @@ func (r *Router) postmaster(p pending) (*Hop, []goniec.Address) {
 	}
 	user := "postmaster"
 	if p.addr.Domain() != "" {
-		user = mailboxKey(p.addr).String() // as accounts are named: stores may need the domain
+		user += "@" + p.addr.ASCIIDomain()
 	}
 	return &Hop{Address: p.addr, User: user, Why: append(slices.Clone(p.why), "postmaster is always accepted")}, nil
 }

@@ -28,8 +28,8 @@ type Router struct {
 	MayRelay func(env *goniec.Envelope) bool
 
 	// Postmaster receives mail for postmaster where the Directory has no such address. Zero: the
-	// account of that name in Store does, as "postmaster@example.org", and "postmaster" for mail to
-	// <postmaster> without domain. A store whose accounts need a domain needs this field.
+	// account "postmaster@domain" of Store does, or "postmaster" where no domain was given. An
+	// address postmaster@domain stands for that account, for all of them.
 	Postmaster goniec.Address
 
 	// DeliveredTo says when Delivered-To fields are written.

@@ -1,6 +1,7 @@
 package dnsmx_test
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -167,5 +168,39 @@ func TestD03_Decision(t *testing.T) {
 		r, err = (&dnsmx.Router{Resolver: z}).Route(t.Context(), "x.test")
 		require.NoError(t, err)
 		require.Equal(t, goniec.TLSOpportunistic, r.Hosts[0].TLS, "DANE is off by default")
+	}
+}
+
+// halfDeaf is a Resolver with trouble at one family of addresses.
+type halfDeaf struct {
+	*dnsmx.Static
+	family string
+	meta   dnsmx.Meta
+	err    error
+}
+
+func (r *halfDeaf) LookupAddrs(ctx context.Context, host, network string) ([]netip.Addr, dnsmx.Meta, error) {
+	if network == r.family {
+		return nil, r.meta, r.err
+	}
+	return r.Static.LookupAddrs(ctx, host, network)
+}
+
+// D03: whoever makes the question for one family fail does not turn DANE off by it. A denial that is not authentic does.
+func TestD03_OneFamilyFails(t *testing.T) {
+	c, _ := issue(t, "mx.test", false, nil, nil, time.Now().Add(time.Hour))
+	for family, ip := range map[string]string{"ip6": "8.8.8.1", "ip4": "2600::1"} {
+		for _, err := range []error{dnsmx.ErrServFail, dnsmx.ErrBogus, errors.New("timeout")} {
+			z := signed(tlsa(3, 1, 1, c))
+			z.Addrs["mx.test"] = addrs(ip)
+			r, err := (&dnsmx.Router{Resolver: &halfDeaf{z, family, dnsmx.Meta{}, err}, DANE: true}).Route(t.Context(), "x.test")
+			require.NoError(t, err)
+			require.Equal(t, goniec.TLSDANE, r.Hosts[0].TLS, family)
+		}
+		z := signed(tlsa(3, 1, 1, c))
+		z.Addrs["mx.test"] = addrs(ip)
+		r, err := (&dnsmx.Router{Resolver: &halfDeaf{z, family, dnsmx.Meta{}, dnsmx.ErrNoData}, DANE: true}).Route(t.Context(), "x.test")
+		require.NoError(t, err)
+		require.Equal(t, goniec.TLSOpportunistic, r.Hosts[0].TLS, family)
 	}
 }

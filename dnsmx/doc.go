@@ -31,7 +31,7 @@
 //
 // # Limits
 //
-// A route has at most 10 hosts and 20 addresses, a name 8 CNAMEs, a policy 64 KiB and a minute.
+// A route has at most 10 hosts and 20 addresses, a name 8 CNAMEs, a policy 64 KiB, 200 host patterns and a minute.
 // Exchangers in private or reserved networks are refused unless Router.AllowPrivate.
 //
 // # What is not here

@@ -54,3 +54,6 @@ var (
 
 // absent reports whether err is an answer: there is no such record.
 func absent(err error) bool { return errors.Is(err, ErrNXDomain) || errors.Is(err, ErrNoData) }
+
+// troubled reports whether err means that there is no answer.
+func troubled(err error) bool { return err != nil && !absent(err) }

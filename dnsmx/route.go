@@ -94,7 +94,7 @@ func (r *Router) literal(route goniec.Route, name string) (goniec.Route, error) 
 	switch {
 	case err != nil || !ok:
 		return route, status(550, 5, 1, 2, "address literal is not valid", err)
-	case slices.Contains(r.OwnAddrs, ip):
+	case r.ourAddr(ip):
 		return route, status(554, 5, 4, 6, "address literal is our own", nil)
 	case !r.AllowPrivate && !Public(ip):
 		return route, status(550, 5, 4, 4, "address is in a private or reserved network", nil)
@@ -111,7 +111,7 @@ func (r *Router) exchangers(ctx context.Context, name string) ([]MX, Meta, error
 	case meta.Aliases > maxAliases:
 		return nil, meta, status(451, 4, 4, 3, "chain of CNAMEs is too long", nil)
 	case errors.Is(err, ErrNoData):
-		return []MX{{Pref: 0, Host: name}}, meta, nil
+		return r.beforeUs([]MX{{Pref: 0, Host: name}}, meta, r.ourName)
 	case errors.Is(err, ErrNXDomain):
 		return nil, meta, status(550, 5, 1, 2, "domain does not exist", err)
 	case err != nil:
@@ -158,12 +158,18 @@ func (r *Router) ourName(host string) bool {
 		slices.ContainsFunc(r.OwnNames, func(n string) bool { return goniec.SameDomain(host, n) })
 }
 
+// ourAddr compares in one form: "::ffff:192.0.2.1" leads to 192.0.2.1.
+func (r *Router) ourAddr(a netip.Addr) bool {
+	return slices.ContainsFunc(r.OwnAddrs, func(own netip.Addr) bool { return own.Unmap() == a.Unmap() })
+}
+
 // resolve looks up the addresses of exchangers, within limits. Trouble with one host leaves the
 // others; trouble is the result only when no host remains.
 func (r *Router) resolve(ctx context.Context, list []MX, domain string) ([]*candidate, error) {
 	var (
 		out     []*candidate
-		trouble error
+		trouble error // of the most preferred host that is in some
+		sick    uint16
 		refused bool
 		addrs   = limit(r.MaxAddrs, defaultMaxAddrs)
 	)
@@ -178,15 +184,20 @@ func (r *Router) resolve(ctx context.Context, list []MX, domain string) ([]*cand
 		case absent(err):
 			continue
 		case err != nil:
-			trouble = err
+			if trouble == nil {
+				trouble, sick = err, m.Pref
+			}
 			continue
 		}
-		if slices.ContainsFunc(c.Addrs, func(a netip.Addr) bool { return slices.Contains(r.OwnAddrs, a) }) {
+		if slices.ContainsFunc(c.Addrs, r.ourAddr) {
 			out = slices.DeleteFunc(out, func(c *candidate) bool { return c.Pref >= m.Pref })
-			if len(out) == 0 {
-				return nil, errOurs()
+			switch {
+			case len(out) > 0:
+				return out, nil
+			case trouble != nil && sick < m.Pref:
+				return nil, errTrouble(trouble) // one before us may be well again later
 			}
-			return out, nil
+			return nil, errOurs()
 		}
 		if !r.AllowPrivate {
 			n := len(c.Addrs)
@@ -204,11 +215,15 @@ func (r *Router) resolve(ctx context.Context, list []MX, domain string) ([]*cand
 	case len(out) > 0:
 		return out, nil
 	case trouble != nil:
-		return nil, status(451, 4, 4, 3, "mail exchangers can not be looked up now", trouble)
+		return nil, errTrouble(trouble)
 	case refused:
 		return nil, status(550, 5, 4, 4, "mail exchangers are in private or reserved networks", nil)
 	}
 	return nil, status(550, 5, 4, 4, fmt.Sprintf("no mail exchanger of %s has an address", domain), nil)
+}
+
+func errTrouble(cause error) error {
+	return status(451, 4, 4, 3, "mail exchangers can not be looked up now", cause)
 }
 
 // host looks up one exchanger's addresses of both families, and interleaves them.
@@ -225,15 +240,16 @@ func (r *Router) host(ctx context.Context, m MX) (*candidate, error) {
 	}
 	for _, err := range []error{err6, err4} {
 		// One family that is in trouble does not stop the other; without addresses it counts.
-		if err != nil && !absent(err) && len(v4)+len(v6) == 0 {
+		if troubled(err) && len(v4)+len(v6) == 0 {
 			return nil, fmt.Errorf("%s: %w", m.Host, err)
 		}
 	}
 	if len(v4)+len(v6) == 0 {
 		return nil, ErrNoData
 	}
-	// RFC 7672 §2.2.2: both questions must have secure answers.
-	c.authentic = meta6.Authentic && meta4.Authentic && (err6 == nil || absent(err6)) && (err4 == nil || absent(err4))
+	// RFC 7672 §2.2.2: what was answered must be secure. A question without an answer does not count: whoever makes one fail must
+	// not turn DANE off by it.
+	c.authentic = (meta6.Authentic || troubled(err6)) && (meta4.Authentic || troubled(err4))
 	if meta4.Aliases > 0 {
 		c.alias = meta4.Name
 	} else if meta6.Aliases > 0 {

@@ -87,22 +87,22 @@ func (r *Router) dane(ctx context.Context, domain string, mx Meta, h *candidate)
 		if mx.Name != "" {
 			names = append(names, mx.Name)
 		}
-		h.requireDANE(list, slices.Compact(slices.Sorted(slices.Values(names))))
-		return true, nil
+		return h.requireDANE(list, slices.Compact(slices.Sorted(slices.Values(names)))), nil
 	}
 	return false, nil
 }
 
-// requireDANE holds a host to its TLSA records. When none of them can be used, TLS is still a must
-// (RFC 7672 §2.2).
-func (h *candidate) requireDANE(list []TLSA, names []string) {
+// requireDANE holds a host to its TLSA records, and reports whether they decide. When none of them can
+// be used, TLS is still a must (RFC 7672 §2.2), and MTA-STS may ask for more.
+func (h *candidate) requireDANE(list []TLSA, names []string) bool {
 	usable := slices.DeleteFunc(slices.Clone(list), func(t TLSA) bool { return !t.usable() })
 	if len(usable) == 0 {
 		h.TLS = goniec.TLSRequired
 		h.Why += ", DANE: TLSA records that can not be used, so any TLS"
-		return
+		return false
 	}
 	h.TLS, h.TLSNames = goniec.TLSDANE, names
 	h.Verify = verifyDANE(usable, names)
 	h.Why += fmt.Sprintf(", DANE with %d TLSA records", len(usable))
+	return true
 }

@@ -76,6 +76,7 @@ type PolicyStore interface {
 const (
 	maxPolicies = 10_000          // in memory
 	maxAge      = 31_557_600      // seconds: RFC 8461 §3.2, one year
+	maxPatterns = 200             // of one policy: what memory they may take
 	refetchGap  = 5 * time.Minute // after a failed fetch
 	freshFor    = 24 * time.Hour  // a policy older than this, or half its life, is fetched again
 )
@@ -134,7 +135,11 @@ func (s *STS) cached(ctx context.Context, domain string) *STSPolicy {
 	return p
 }
 
-func (s *STS) stale(p *STSPolicy) bool { return s.now().Sub(p.Fetched) > min(p.MaxAge/2, freshFor) }
+// stale reports whether a policy is to be fetched again; a time of fetching in the future is a clock that was wrong.
+func (s *STS) stale(p *STSPolicy) bool {
+	age := s.now().Sub(p.Fetched)
+	return age < 0 || age > min(p.MaxAge/2, freshFor)
+}
 
 // recordID returns the id of the domain's TXT record, "" when there is no valid one (RFC 8461 §3.1).
 func (s *STS) recordID(ctx context.Context, domain string) (string, error) {
@@ -265,12 +270,12 @@ func ParseSTSPolicy(text string) (*STSPolicy, error) {
 		case key == "mode" && p.Mode == "": // the first of several counts
 			p.Mode = STSMode(value)
 		case key == "mx":
-			if !validPattern(value) {
+			if !validPattern(value) || len(p.MX) == maxPatterns {
 				return nil, fmt.Errorf("%w: mx %.100q", ErrSTSPolicy, value)
 			}
 			p.MX = append(p.MX, strings.ToLower(value))
 		case key == "max_age" && p.MaxAge < 0:
-			n, err := strconv.ParseUint(value, 10, 32)
+			n, err := strconv.ParseUint(value, 10, 64)
 			if err != nil || len(value) > 10 {
 				return nil, fmt.Errorf("%w: max_age %.20q", ErrSTSPolicy, value)
 			}

@@ -77,6 +77,55 @@ func TestD04_DANEFirst(t *testing.T) {
 	require.Equal(t, goniec.TLSDANE, r.Hosts[0].TLS)
 }
 
+// D04: TLSA records that can not be used do not weaken a policy (they only ask for TLS of any kind).
+func TestD04_UnusableTLSA(t *testing.T) {
+	c, _ := issue(t, "mx.test", false, nil, nil, time.Now().Add(time.Hour))
+	z := signed(tlsa(0, 1, 1, c))
+	z.TXT = stsZone("1").TXT
+	for text, want := range map[string]string{
+		enforce: "verified",
+		strings.Replace(enforce, "enforce", "testing", 1):    "required",
+		strings.Replace(enforce, "mx.test", "other.test", 1): "451 4.7.5",
+	} {
+		h := &host{text: text}
+		r, err := (&dnsmx.Router{Resolver: z, DANE: true, STS: &dnsmx.STS{Resolver: z, Fetch: h.fetch}}).Route(t.Context(), "x.test")
+		got := show(r, err)
+		if err == nil {
+			got = r.Hosts[0].TLS.String()
+		}
+		require.Equal(t, want, got, text)
+	}
+}
+
+// D04: a policy that a wrong clock dated into the future is fetched again, and holds meanwhile.
+func TestD04_FutureFetch(t *testing.T) {
+	now := time.Now().Add(1000 * time.Hour)
+	h := &host{text: enforce}
+	z := stsZone("1")
+	s := &dnsmx.STS{Resolver: z, Fetch: h.fetch, Now: func() time.Time { return now }}
+	_, err := s.Policy(t.Context(), "x.test")
+	require.NoError(t, err)
+	now, h.err = time.Now(), errors.New("down")
+	p, err := s.Policy(t.Context(), "x.test")
+	require.NoError(t, err)
+	require.NotNil(t, p)
+	require.Equal(t, 2, h.asked)
+}
+
+// D04: the largest max_age that ten digits can say, and as many patterns as a policy may have.
+func TestD04_PolicyBounds(t *testing.T) {
+	p, err := dnsmx.ParseSTSPolicy(strings.Replace(enforce, "max_age: 604800", "max_age: 9999999999", 1))
+	require.NoError(t, err)
+	require.Equal(t, 31_557_600*time.Second, p.MaxAge)
+	_, err = dnsmx.ParseSTSPolicy(strings.Replace(enforce, "max_age: 604800", "max_age: 10000000000", 1))
+	require.ErrorIs(t, err, dnsmx.ErrSTSPolicy)
+	head := "version: STSv1\nmode: enforce\nmax_age: 86400\n"
+	_, err = dnsmx.ParseSTSPolicy(head + strings.Repeat("mx: a.test\n", 200))
+	require.NoError(t, err)
+	_, err = dnsmx.ParseSTSPolicy(head + strings.Repeat("mx: a.test\n", 201))
+	require.ErrorIs(t, err, dnsmx.ErrSTSPolicy)
+}
+
 // D04: the policy domain is the recipient's, also when its MX lookup went through a CNAME.
 func TestD04_PolicyDomainIsTheRecipients(t *testing.T) {
 	h := &host{text: enforce}

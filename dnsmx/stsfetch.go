@@ -69,7 +69,9 @@ func (f *PolicyFetcher) client() *http.Client {
 	if f.Client != nil {
 		c = *f.Client
 	} else {
-		c.Transport = &http.Transport{DialContext: f.dial, DisableKeepAlives: true, TLSHandshakeTimeout: 10 * time.Second}
+		c.Transport = &http.Transport{
+			DialContext: f.dial, DisableKeepAlives: true, TLSHandshakeTimeout: 10 * time.Second, MaxResponseHeaderBytes: maxPolicyText,
+		}
 	}
 	c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return &c
@@ -92,7 +94,8 @@ func (f *PolicyFetcher) dial(ctx context.Context, network, addr string) (net.Con
 			reason = errors.Join(reason, fmt.Errorf("%s is in a private or reserved network", ip))
 			continue
 		}
-		c, err := new(net.Dialer).DialContext(ctx, network, net.JoinHostPort(ip.String(), port))
+		// An address that swallows packets must not take the time of those behind it.
+		c, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, network, net.JoinHostPort(ip.String(), port))
 		if err == nil {
 			return c, nil
 		}

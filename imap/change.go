@@ -71,15 +71,25 @@ func (c *conn) storeBy(ctx context.Context, by numbering) error {
 	if uids.Empty() {
 		return nil
 	}
+	// What others did before is known first, so that it is not taken for our own, and so that we know what is gone.
+	earlier, err := c.poll(ctx, mailbox.HoldExpunges)
+	if err != nil {
+		return err
+	}
+	gone := by == byNumber && !c.box.view.Held().Intersect(uids).Empty()
 	res, err := c.box.mb.SetFlags(ctx, uids, s.change)
 	if err != nil {
+		c.tell(earlier)
 		return failed(err)
 	}
-	if err := c.tellStored(ctx, uids, s, res); err != nil {
+	// Of the messages concerned only the flags that they have now are told: older ones would undo in the client what it has
+	// just asked for.
+	c.tellBut(earlier, func(m mailbox.Meta) bool { return uids.Contains(m.UID) })
+	if err := c.tellStored(ctx, uids, s, res, changedIn(earlier, uids)); err != nil {
 		return err
 	}
 	c.tellModified(res.Modified, by)
-	if by == byNumber && !c.box.view.Held().Intersect(uids).Empty() {
+	if gone {
 		return no("EXPUNGEISSUED", "some of the messages were expunged") // RFC 2180 §4.2
 	}
 	return nil
@@ -132,9 +142,23 @@ func (c *conn) storeItem() (op mailbox.FlagOp, silent bool) {
 	}
 }
 
-// tellStored tells the outcome of STORE and all other changes. Of a silent one the client learns
-// the mod-sequence only, if it counts them (RFC 7162 §3.1.3); what somebody else changed since is told whole.
-func (c *conn) tellStored(ctx context.Context, uids mailbox.UIDSet, s storing, res mailbox.FlagResult) error {
+// changedIn returns the messages of uids that others have changed.
+func changedIn(u *mailbox.Update, uids mailbox.UIDSet) mailbox.UIDSet {
+	if u == nil {
+		return nil
+	}
+	var b mailbox.UIDSetBuilder
+	for _, m := range u.Changed() {
+		if uids.Contains(m.UID) {
+			b.Add(m.UID)
+		}
+	}
+	return b.Set()
+}
+
+// tellStored tells the outcome of STORE and all other changes. Of a silent one the client learns the mod-sequence only, if
+// it counts them (RFC 7162 §3.1.3); what somebody else changed, before or since, is told whole.
+func (c *conn) tellStored(ctx context.Context, uids mailbox.UIDSet, s storing, res mailbox.FlagResult, others mailbox.UIDSet) error {
 	what := mailbox.HoldExpunges
 	if s.set.by == byUID {
 		what = mailbox.Everything
@@ -143,26 +167,26 @@ func (c *conn) tellStored(ctx context.Context, uids mailbox.UIDSet, s storing, r
 	if err != nil || u == nil {
 		return err
 	}
-	own := func(m mailbox.Meta) bool {
-		return s.silent && m.ModSeq <= res.ModSeq && res.Changed.Contains(m.UID)
+	silent := func(m mailbox.Meta) bool {
+		return s.silent && m.ModSeq <= res.ModSeq && res.Changed.Contains(m.UID) && !others.Contains(m.UID)
 	}
-	c.tellBut(u, own)
+	c.tellBut(u, silent)
+	rest := uids.Subtract(res.Changed).Subtract(res.Modified)
 	if s.silent {
-		c.tellModSeqs(u, res)
-		return nil
+		c.tellModSeqs(u, silent)
+		rest = others.Subtract(res.Changed)
 	}
 	// RFC 9051 §6.4.6: the value is told also where it was so before.
-	rest := uids.Subtract(res.Changed).Subtract(res.Modified)
 	return c.tellFlagsOf(ctx, rest)
 }
 
 // tellModSeqs tells the mod-sequences that a silent STORE has given.
-func (c *conn) tellModSeqs(u *mailbox.Update, res mailbox.FlagResult) {
+func (c *conn) tellModSeqs(u *mailbox.Update, silent func(mailbox.Meta) bool) {
 	if !c.has(condStore) {
 		return
 	}
 	for n, m := range u.Changed() {
-		if res.Changed.Contains(m.UID) && m.ModSeq <= res.ModSeq {
+		if silent(m) {
 			c.enc.Raw("* ")
 			c.enc.Number(uint64(n))
 			c.enc.Raw(" FETCH (UID ")

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/goniec-mail/goniec/auth"
@@ -25,8 +26,9 @@ type conn struct {
 	enc   wire.Encoder
 	state state
 
-	tag  string
-	done reply // the reply of a command that succeeds
+	tag   string
+	done  reply // the reply of a command that succeeds
+	byUID bool  // the command has "UID" in front: all FETCH responses have UIDs (RFC 9051 §6.4.9)
 
 	user    string
 	account mailbox.Account
@@ -224,6 +226,7 @@ func (c *conn) run(ctx context.Context, cmd *command) (err error) {
 			err = fmt.Errorf("panic in %s: %v", cmd.verb, v) // the response may be half written: close
 		}
 	}()
+	c.byUID = strings.HasPrefix(cmd.verb, "UID ")
 	err = cmd.run(c, ctx)
 	if e := c.dec.Err(); e != nil {
 		return grammar(e)

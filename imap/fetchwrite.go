@@ -20,6 +20,7 @@ type fetchWriter struct {
 
 	response response
 	kept     keptValues
+	selected []byte                // of fieldsValue, used again
 	seen     mailbox.UIDSetBuilder // read, and without \Seen
 
 	failed error // of one message; the others go on
@@ -307,7 +308,8 @@ func (w *fetchWriter) contentValue(item *fetchItem, l *located, p *itemPiece) {
 
 // fieldsValue selects from the kept fields those that the item names.
 func (w *fetchWriter) fieldsValue(item *fetchItem, kept []byte) {
-	selected := selectKept(kept, item.section.fields)
+	w.selected = appendKept(w.selected[:0], kept, item.section.fields)
+	selected := w.selected
 	w.response.enc.LiteralHead(int64(len(selected)))
 	w.response.enc.RawBytes(selected)
 }

@@ -34,16 +34,6 @@ const keptFieldNames = " date from sender reply-to to cc bcc subject message-id 
 // maxKept is how many octets of fields of one message are kept. Longer ones are read each time.
 const maxKept = 16 << 10
 
-// keptFields reports whether all names are among those that are kept.
-func keptFields(names []string) bool {
-	for _, n := range names {
-		if strings.ContainsRune(n, ' ') || !strings.Contains(keptFieldNames, " "+strings.ToLower(n)+" ") {
-			return false
-		}
-	}
-	return true
-}
-
 // keptValues holds the kept bytes of a chunk of messages. They are copied: those of a store are valid
 // for one step.
 type keptValues struct {
@@ -277,10 +267,8 @@ func (v *keptValues) loadFrom(ctx context.Context, m *message, items []fetchItem
 	return nil
 }
 
-// selectKept selects fields from kept lines, whose order is the message's. It allocates nothing but the
-// result.
-func selectKept(kept []byte, names []string) []byte {
-	out := make([]byte, 0, len(kept))
+// appendKept appends those of the kept lines that belong to fields of a list, in the message's order, and an empty line.
+func appendKept(out, kept []byte, names []string) []byte {
 	take := false
 	for len(kept) > 0 {
 		n := bytes.IndexByte(kept, '\n') + 1

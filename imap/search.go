@@ -65,7 +65,7 @@ func (c *conn) find(ctx context.Context, key mailbox.Criterion) (mailbox.SearchR
 	known := mailbox.Criterion{Key: mailbox.KeyUIDs, UIDs: c.box.view.UIDSet()}
 	defer c.working()()
 	key.Of = append([]mailbox.Criterion{known}, key.Of...) // a program is a KeyAnd
-	res, err := mailbox.Search(ctx, c.box.mb, key)
+	res, err := mailbox.Search(ctx, c.source(searchFields(&key)), key)
 	if err != nil {
 		return res, failed(fmt.Errorf("search: %w", err))
 	}

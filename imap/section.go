@@ -214,4 +214,7 @@ func nameIn(line []byte, names []string) bool {
 	return false
 }
 
-func isBlank(line []byte) bool { return len(bytes.TrimRight(line, "\r\n")) == 0 }
+// isBlank reports whether a line is the empty one that ends a header.
+func isBlank(line []byte) bool {
+	return len(line) == 0 || line[0] == '\n' || len(line) == 2 && line[0] == '\r' && line[1] == '\n'
+}

@@ -331,7 +331,7 @@ func (c *conn) fetchFlags(number uint32, m mailbox.Meta, keywords []string) {
 	c.enc.Raw("* ")
 	c.enc.Number(uint64(number))
 	c.enc.Raw(" FETCH (")
-	if c.enabled&(qresync|rev2) != 0 { // RFC 7162 §3.2.6
+	if c.byUID || c.enabled&(qresync|rev2) != 0 { // RFC 7162 §3.2.6
 		c.enc.Raw("UID ")
 		c.enc.Number(uint64(m.UID))
 		c.enc.SP()

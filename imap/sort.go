@@ -21,7 +21,7 @@ func (c *conn) sortBy(ctx context.Context, by numbering) error {
 		return err
 	}
 	stop := c.working()
-	sorted, err := mailbox.Sort(ctx, c.box.mb, uids, order)
+	sorted, err := mailbox.Sort(ctx, c.source(sortFields(order)), uids, order)
 	stop()
 	if err != nil {
 		return failed(fmt.Errorf("sort: %w", err))
@@ -123,7 +123,7 @@ func (c *conn) threadBy(ctx context.Context, by numbering) error {
 		return err
 	}
 	stop := c.working()
-	nodes, err := mailbox.Thread(ctx, c.box.mb, uids, algorithm)
+	nodes, err := mailbox.Thread(ctx, c.source(threadFields()), uids, algorithm)
 	stop()
 	if err != nil {
 		return failed(fmt.Errorf("thread: %w", err))

@@ -174,8 +174,11 @@ func (c *tracker) step() {
 	case 9:
 		i := pick()
 		if u := c.uids[i-1]; u != 0 {
-			c.silent[u] = true
+			told := c.flags[u]
 			c.run(false, fmt.Sprintf("UID STORE %d %s.SILENT (%s)", u, op, flag))
+			if c.flags[u] == told { // else it was told all the same
+				c.silent[u] = true
+			}
 		}
 	case 10:
 		c.run(true, fmt.Sprintf(`STORE %d +FLAGS (\Deleted)`, pick()))

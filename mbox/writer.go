@@ -3,7 +3,6 @@ package mbox
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -263,6 +262,3 @@ func (c *bodyCounter) Write(p []byte) (int, error) {
 	}
 	return len(p), nil
 }
-
-// errClosedFile is for what is used after Close.
-var errClosedFile = errors.New("mbox: closed")

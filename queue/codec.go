@@ -146,8 +146,17 @@ var errCodec = errors.New("queue record does not parse")
 
 // cursor reads what the append functions wrote. The first error sticks.
 type cursor struct {
-	b   []byte
-	bad bool
+	b      []byte
+	bad    bool
+	intern func([]byte) string // makes strings of destinations; nil = new ones
+}
+
+func (c *cursor) name() string {
+	b := c.text()
+	if c.intern != nil {
+		return c.intern(b)
+	}
+	return string(b)
 }
 
 func (c *cursor) take(n uint64) []byte {
@@ -221,32 +230,20 @@ func (c *cursor) err() error {
 	return nil
 }
 
-// head reads one operation. Its rcpts and ids are new slices; dest is a new string.
-func (c *cursor) head() op {
-	o := op{typ: opType(c.byte())}
+// head reads one operation into o, whose slices are used again: a restart reads millions.
+func (c *cursor) head(o *op) {
+	*o = op{typ: opType(c.byte()), groups: o.groups[:0], ids: o.ids[:0]}
 	o.total = c.small()
 	switch o.typ {
 	case opPut:
-		o.id, o.since = c.u64(), c.small()
-		o.kind, o.prio = Kind(c.byte()), int8(c.byte())
-		bits := c.byte()
-		o.big = bits&1 != 0
-		if bits&2 != 0 {
-			copy(o.key[:], c.take(16))
-		}
-		o.groups = make([]groupState, c.count())
-		for i := range o.groups {
-			o.groups[i] = c.group()
-			o.groups[i].dest = string(c.text())
-		}
+		c.put(o)
 	case opOutcome:
 		o.id, o.base = c.u64(), loc{c.u32(), c.u32()}
-		o.groups = []groupState{c.group()}
+		c.group(o.grow())
 	case opAttempt:
-		n := c.count()
-		o.ids, o.groups = make([]uint64, n), make([]groupState, n)
-		for i := range n {
-			o.ids[i], o.groups[i].n = c.u64(), int(c.small())
+		for range c.count() {
+			o.ids = append(o.ids, c.u64())
+			o.grow().n = int(c.small())
 		}
 	case opChange:
 		o.id, o.change, o.due = c.u64(), c.byte(), c.small()
@@ -260,30 +257,50 @@ func (c *cursor) head() op {
 	default:
 		c.bad = true
 	}
-	return o
 }
 
-func (c *cursor) group() groupState {
-	g := groupState{n: int(c.small()), attempts: uint16(min(c.uvarint(), 1<<16-1)), due: c.small(), flags: c.byte() & flagMask}
-	n := c.count()
-	if n == 0 {
-		return g
+func (c *cursor) put(o *op) {
+	o.id, o.since = c.u64(), c.small()
+	o.kind, o.prio = Kind(c.byte()), int8(c.byte())
+	bits := c.byte()
+	o.big = bits&1 != 0
+	if bits&2 != 0 {
+		copy(o.key[:], c.take(16))
 	}
-	g.rcpts = make([]uint32, n)
+	for range c.count() {
+		g := o.grow()
+		c.group(g)
+		g.dest = c.name()
+	}
+}
+
+// grow adds a group, with the slice of the one that was there before.
+func (o *op) grow() *groupState {
+	if n := len(o.groups); n < cap(o.groups) {
+		o.groups = o.groups[:n+1]
+		o.groups[n] = groupState{rcpts: o.groups[n].rcpts[:0]}
+	} else {
+		o.groups = append(o.groups, groupState{})
+	}
+	return &o.groups[len(o.groups)-1]
+}
+
+func (c *cursor) group(g *groupState) {
+	g.n, g.attempts, g.due, g.flags = int(c.small()), uint16(min(c.uvarint(), 1<<16-1)), c.small(), c.byte()&flagMask
 	last := uint32(0)
-	for i := range g.rcpts {
+	for range c.count() {
 		last += c.small()
-		g.rcpts[i] = last
+		g.rcpts = append(g.rcpts, last)
 	}
-	return g
 }
 
-// heads reads operations until the end.
+// parseHeads reads operations until the end.
 func parseHeads(b []byte) ([]op, error) {
 	c := cursor{b: b}
 	ops := make([]op, 0, 1)
 	for len(c.b) > 0 && !c.bad {
-		ops = append(ops, c.head())
+		ops = append(ops, op{})
+		c.head(&ops[len(ops)-1])
 	}
 	return ops, c.err()
 }

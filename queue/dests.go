@@ -9,6 +9,14 @@ type dest struct {
 	bulk   bool       // whose turn it is when both have some
 }
 
+// intern returns the name of a destination without a new string if it is known.
+func (x *index) intern(b []byte) string {
+	if n, ok := x.destByID[string(b)]; ok {
+		return x.dests[n].name
+	}
+	return string(b)
+}
+
 // useDest returns the number of a destination for one more job.
 func (x *index) useDest(name string) uint32 {
 	n, ok := x.destByID[name]

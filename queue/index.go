@@ -1,5 +1,7 @@
 package queue
 
+import "slices"
+
 // The index is all that the file store keeps in memory: about 50 octets for a message with one
 // group of recipients. Envelopes and replies stay on disk. Jobs live in chunks without pointers,
 // which the garbage collector need not look into, and are named by number; number 0 is none.
@@ -118,7 +120,7 @@ func (x *index) setRcpts(n uint32, group int, rcpts []uint32) {
 		delete(x.multi, n)
 		return
 	}
-	x.multi[n] = &multi{group, rcpts}
+	x.multi[n] = &multi{group, slices.Clone(rcpts)}
 }
 
 // put adds a message, or replaces it, as a put operation says. It reports whether a job is left.

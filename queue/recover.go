@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"runtime/debug"
 	"slices"
 	"strings"
 )
@@ -41,8 +42,14 @@ func (s *FileStore) recover() error {
 	if err := s.blame(); err != nil {
 		return err
 	}
+	if s.x.messages > largeQueue {
+		debug.FreeOSMemory() // reading the log leaves garbage of the size of the index
+	}
 	return s.sweepBodies()
 }
+
+// largeQueue is from how many messages on start-up gives memory back.
+const largeQueue = 200_000
 
 // openSegment opens one file of the directory. What can be no segment of ours is moved to the
 // quarantine, so that it does not stand in the way of the others.
@@ -207,12 +214,17 @@ func (s *FileStore) reopenSegment(seg *segment, last bool) error {
 // replayHeads applies one record. A record that does not parse though its checksum is right was
 // written by a newer version or by a bug: opening fails, nothing is lost.
 func (s *FileStore) replayHeads(heads []byte, at loc) error {
-	ops, err := parseHeads(heads)
-	if err != nil {
-		return fmt.Errorf("record at %d: %w", at.off, err)
+	c := cursor{b: heads, intern: func([]byte) string { return "" }}
+	for len(c.b) > 0 && !c.bad { // first look: all or nothing
+		c.head(&s.scratch)
 	}
-	for i := range ops {
-		s.apply(&ops[i], at)
+	if c.bad {
+		return fmt.Errorf("record at %d: %w", at.off, errCodec)
+	}
+	c = cursor{b: heads, intern: s.x.intern}
+	for len(c.b) > 0 {
+		c.head(&s.scratch)
+		s.apply(&s.scratch, at)
 	}
 	return nil
 }

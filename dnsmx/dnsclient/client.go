@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -133,6 +134,7 @@ func (c *Client) resolve(ctx context.Context, name string, qtype uint16) ([]dns.
 	for range maxAliases {
 		reply, trusted, err := c.ask(ctx, ch.name, qtype)
 		if err != nil {
+			ch.authentic = false
 			return nil, ch.meta(), err
 		}
 		ch.authentic = ch.authentic && trusted && reply.AuthenticatedData
@@ -144,11 +146,15 @@ func (c *Client) resolve(ctx context.Context, name string, qtype uint16) ([]dns.
 		case reply.Rcode == dns.RcodeNameError:
 			ch.denied(reply.Ns)
 			return nil, ch.meta(), dnsmx.ErrNXDomain
+		case ch.aliases == before && len(reply.Answer) > 0 && !ch.mentioned(reply.Answer):
+			ch.authentic = false
+			return nil, ch.meta(), fmt.Errorf("answer is about other names: %w", dnsmx.ErrServFail)
 		case ch.aliases == before:
 			ch.denied(reply.Ns)
 			return nil, ch.meta(), dnsmx.ErrNoData
 		}
 	}
+	ch.authentic = false
 	return nil, ch.meta(), fmt.Errorf("chain of CNAMEs is too long: %w", dnsmx.ErrServFail)
 }
 
@@ -194,6 +200,11 @@ func (ch *chain) follow(answer []dns.RR, qtype uint16) []dns.RR {
 		ch.name, ch.aliases = next, ch.aliases+1
 	}
 	return nil // the CNAMEs of the answer run in a circle: asking again goes on until the limit
+}
+
+// mentioned reports whether an answer has any record of the name.
+func (ch *chain) mentioned(answer []dns.RR) bool {
+	return slices.ContainsFunc(answer, func(rr dns.RR) bool { return dns.CanonicalName(rr.Header().Name) == ch.name })
 }
 
 // denied takes the lifetime of a denial from its SOA record (RFC 2308 §5); without one it is not kept.
@@ -248,7 +259,7 @@ func (c *Client) exchange(ctx context.Context, m *dns.Msg, server string) (*dns.
 	}
 	for _, network := range []string{"udp", "tcp"} {
 		client := &dns.Client{Net: network, Timeout: timeout, UDPSize: udpSize}
-		reply, _, err := client.ExchangeContext(ctx, m.Copy(), server)
+		reply, err := roundTrip(ctx, client, m.Copy(), server)
 		switch {
 		case err != nil:
 			return nil, err
@@ -262,13 +273,30 @@ func (c *Client) exchange(ctx context.Context, m *dns.Msg, server string) (*dns.
 	return nil, errors.New("no answer")
 }
 
+// roundTrip closes the socket when ctx ends: the library looks at its deadline only.
+func roundTrip(ctx context.Context, client *dns.Client, m *dns.Msg, server string) (*dns.Msg, error) {
+	conn, err := client.DialContext(ctx, server)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
+	reply, _, err := client.ExchangeWithConnContext(ctx, m, conn)
+	return reply, err
+}
+
 // judge turns response codes that are no answers into errors.
 func judge(m, reply *dns.Msg) error {
 	if len(reply.Question) != 1 || !strings.EqualFold(reply.Question[0].Name, m.Question[0].Name) || reply.Question[0].Qtype != m.Question[0].Qtype {
 		return fmt.Errorf("answer to another question: %w", dnsmx.ErrServFail)
 	}
 	switch reply.Rcode {
-	case dns.RcodeSuccess, dns.RcodeNameError:
+	case dns.RcodeSuccess:
+		if !reply.RecursionAvailable && !reply.Authoritative && len(reply.Answer) == 0 {
+			return fmt.Errorf("lame: the server neither knows nor asks others: %w", dnsmx.ErrServFail)
+		}
+		return nil
+	case dns.RcodeNameError:
 		return nil
 	case dns.RcodeServerFailure:
 		if bogus(reply) {

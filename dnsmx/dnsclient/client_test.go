@@ -92,7 +92,7 @@ func TestD02_ForeignAnswers(t *testing.T) {
 	require.NoError(t, err)
 	s.Override(func(_ dns.Question, m *dns.Msg, _ string) bool { m.Answer = []dns.RR{evil}; return true })
 	_, _, err = c.LookupMX(t.Context(), "example.org")
-	require.ErrorIs(t, err, dnsmx.ErrNoData)
+	require.ErrorIs(t, err, dnsmx.ErrServFail, "nobody said that there is no such record")
 	s.Override(func(_ dns.Question, m *dns.Msg, _ string) bool {
 		m.Question[0].Name = "evil.example."
 		m.Answer = []dns.RR{evil}
@@ -146,6 +146,36 @@ func TestD02_TruncatedAndSilent(t *testing.T) {
 	cancel()
 	_, _, err = c.LookupMX(ctx, "big.example")
 	require.ErrorIs(t, err, context.Canceled)
+}
+
+// D02: an empty answer of a server that does not ask others says nothing about the name.
+func TestD02_LameServer(t *testing.T) {
+	c, s := newClient(t, zone)
+	s.Override(func(_ dns.Question, m *dns.Msg, _ string) bool {
+		m.Answer, m.RecursionAvailable, m.Authoritative = nil, false, false
+		return true
+	})
+	_, meta, err := c.LookupMX(t.Context(), "example.org")
+	require.ErrorIs(t, err, dnsmx.ErrServFail)
+	require.NotErrorIs(t, err, dnsmx.ErrNoData)
+	require.False(t, meta.Authentic, "trouble is never authentic")
+}
+
+// Cancelling ends a question at once, whatever the time-outs are.
+func TestCancelWhileAsking(t *testing.T) {
+	c, s := newClient(t, zone)
+	asked := make(chan struct{}, 9)
+	s.Override(func(dns.Question, *dns.Msg, string) bool { asked <- struct{}{}; return false })
+	c.Timeout = -1
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		<-asked
+		cancel()
+	}()
+	begin := time.Now()
+	_, _, err := c.LookupMX(ctx, "example.org")
+	require.ErrorIs(t, err, context.Canceled)
+	require.Less(t, time.Since(begin), 5*time.Second)
 }
 
 // The second server answers when the first is dead.

@@ -12,9 +12,11 @@ import (
 	"github.com/goniec-mail/goniec/imap"
 	"github.com/goniec-mail/goniec/internal/console"
 	"github.com/goniec-mail/goniec/lmtp"
+	"github.com/goniec-mail/goniec/mailbox"
 	"github.com/goniec-mail/goniec/maildir"
 	"github.com/goniec-mail/goniec/pop3"
 	"github.com/goniec-mail/goniec/queue"
+	"github.com/goniec-mail/goniec/queue/control"
 	"github.com/goniec-mail/goniec/smtp"
 )
 
@@ -39,21 +41,22 @@ func compose(o *options, log io.Writer) (_ *system, err error) {
 	if err != nil {
 		return nil, err
 	}
-	spool, err := queue.OpenFiles(filepath.Join(o.data, "queue"), queue.FileOptions{Logger: logger})
+	spool, err := queue.OpenFiles(filepath.Join(o.data, "queue"), queue.FileOptions{Control: socketPath(o.data), Logger: logger})
 	if err != nil {
 		return nil, err
 	}
-	store := &maildir.Store{Root: o.mail, Logger: logger}
+	store := mailbox.WithFolders(&maildir.Store{Root: o.mail, Logger: logger}, mailbox.UsualFolders()...)
 	local := delivery.Router{Directory: directory, Store: store, Postmaster: o.postmaster, Logger: logger}
 	router := local
 	router.Relay, router.MayRelay = road, delivery.Trusted(o.trusted...)
 	q := &queue.Queue{
 		Store: spool, Deliverer: &router, Hostname: o.hostname, Logger: logger,
-		Postmaster: goniec.MustAddress("postmaster"), MinBackoff: o.backoff,
+		Postmaster: o.postmaster, MinBackoff: o.backoff,
 	}
 	local.MayRelay = func(*goniec.Envelope) bool { return false }
 
-	return &system{queue: q, spool: spool, hold: o.hold, services: listening(
+	hands := &control.Server{Queue: q, Logger: logger}
+	return &system{queue: q, spool: spool, control: hands, socket: socketPath(o.data), hold: o.hold, services: listening(
 		service{"receive", "smtp", o.smtp, &smtp.Server{
 			Addr: o.smtp, Hostname: o.hostname, TLSConfig: tlsConfig, Logger: logger, BareNewlines: o.bareNewlines,
 			Handler: smtp.DeliverTo(q),

@@ -5,7 +5,7 @@
 //	go run ./examples/mailserver
 //
 // Without arguments it is a demo on loopback with two accounts; its folder ./goniec-demo can be
-// deleted to start afresh. With -users it serves the users of a passwd-file, and sends mail for other
+// deleted to start afresh. "mailserver queue list" and other verbs look after its queue. With -users it serves the users of a passwd-file, and sends mail for other
 // domains by MX or to -next-hop.
 package main
 
@@ -23,7 +23,11 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	command, args := run, os.Args[1:]
+	if len(args) > 0 && args[0] == "queue" {
+		command, args = queueCommand, args[1:]
+	}
+	err := command(ctx, args, os.Stdout, os.Stderr)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 	case err != nil:

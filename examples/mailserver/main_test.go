@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -465,4 +466,86 @@ func deliverOnce(addr, user, id string) bool {
 		}
 	}
 	return true
+}
+
+// Mail for other domains goes to the next hop.
+func TestNextHop(t *testing.T) {
+	next := start(t, t.TempDir()) // a demo server stands for the next hop: it takes mail for demo.test
+	dir := t.TempDir()
+	users := filepath.Join(dir, "users")
+	require.NoError(t, os.WriteFile(users, []byte("zoe@own.test:{PLAIN}secret\n"), 0o600))
+	p := start(t, dir, "-users", users, "-domains", "own.test", "-trusted", "127.0.0.0/8", "-next-hop", next.addrs["receive smtp"])
+	require.Regexp(t, "^250 ", send(t, p.addrs["receive smtp"], "alice@demo.test", "Subject: x\r\n\r\nx"))
+	require.Eventually(t, holds(filepath.Join(next.dir, "goniec-demo/mail/demo.test/alice/new/*"), "Subject: x"), 20*time.Second, 20*time.Millisecond)
+	require.Regexp(t, "^250 ", send(t, p.addrs["receive smtp"], "postmaster", "Subject: y\r\n\r\nx"))
+	require.Eventually(t, holds(filepath.Join(dir, "goniec-demo/mail/own.test/postmaster/new/*"), "Subject: y"), 20*time.Second, 20*time.Millisecond)
+}
+
+// holds tells whether one of the files that a pattern names holds a text.
+func holds(pattern, want string) func() bool {
+	return func() bool {
+		files, _ := filepath.Glob(pattern)
+		for _, f := range files {
+			if b, err := os.ReadFile(f); err == nil && bytes.Contains(b, []byte(want)) {
+				return true
+			}
+		}
+		return false
+	}
+}
+
+// Mail that is held stays in the queue over a restart, and goes then.
+func TestHold(t *testing.T) {
+	dir := t.TempDir()
+	p := start(t, dir, "-hold")
+	require.Regexp(t, "^250 ", send(t, p.addrs["receive smtp"], "alice@demo.test", "Subject: held\r\n\r\nx"))
+	p.interrupt(t)
+	require.Contains(t, p.out.String(), "1 message stays in the queue for the next start")
+	start(t, dir)
+	require.Eventually(t, func() bool {
+		files, _ := filepath.Glob(filepath.Join(dir, "goniec-demo/mail/demo.test/alice/new/*"))
+		return len(files) == 1
+	}, 20*time.Second, 20*time.Millisecond)
+}
+
+// The command line looks after the queue of a running server, and of one that is stopped.
+func TestQueueVerbs(t *testing.T) {
+	dir := t.TempDir()
+	p := start(t, dir, "-hold")
+	data := filepath.Join(dir, "goniec-demo")
+	require.Regexp(t, "^250 ", send(t, p.addrs["receive smtp"], "alice@demo.test", "Subject: one\r\n\r\nx"))
+	require.Regexp(t, "^250 ", send(t, p.addrs["receive smtp"], "bob@demo.test", "Subject: two\r\n\r\nx"))
+	do := func(args ...string) string {
+		var out bytes.Buffer
+		verb := append([]string{args[0], "-data", data}, args[1:]...)
+		require.NoError(t, queueCommand(t.Context(), verb, &out, io.Discard))
+		return out.String()
+	}
+	for range 2 { // with the server, then without
+		list := do("list")
+		require.Contains(t, list, "alice@demo.test")
+		require.Regexp(t, `(?m)^-- \d+ Kbytes in 2 Requests\.$`, list)
+		lines := strings.Split(strings.TrimSpace(do("list", "-json")), "\n")
+		require.Len(t, lines, 2)
+		var entry struct {
+			ID string `json:"queue_id"`
+		}
+		require.NoError(t, json.Unmarshal([]byte(lines[0]), &entry))
+		require.Contains(t, do("cat", entry.ID), "Subject: one")
+		require.Contains(t, do("show", entry.ID), "alice@demo.test")
+		do("hold", entry.ID)
+		require.Contains(t, do("list"), entry.ID+"!")
+		do("release", "ALL")
+		require.NotContains(t, do("list"), "!")
+		do("flush")
+		if p.cmd.ProcessState == nil {
+			p.interrupt(t)
+		}
+	}
+	require.ErrorContains(t, queueCommand(t.Context(), []string{"delete", "-data", data, "ALL"}, io.Discard, io.Discard), "-yes")
+	do("delete", "-yes", "ALL")
+	require.Contains(t, do("list"), "empty")
+	require.ErrorContains(t, queueCommand(t.Context(), []string{"list", "-data", dir + "/none"}, io.Discard, io.Discard), "no queue here")
+	require.Error(t, queueCommand(t.Context(), []string{"dance", "-data", data}, io.Discard, io.Discard))
+	require.Error(t, queueCommand(t.Context(), nil, io.Discard, io.Discard))
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/goniec-mail/goniec/dnsmx/dnsclient"
 	"github.com/goniec-mail/goniec/faultfs"
 	"github.com/goniec-mail/goniec/mime"
+	"github.com/goniec-mail/goniec/queue"
 	"github.com/goniec-mail/goniec/smtp"
 )
 
@@ -24,8 +25,9 @@ func (o *options) road(logger *slog.Logger) (goniec.Deliverer, error) {
 		return &demoRoad{tried: map[string]bool{}}, nil
 	}
 	relay := &smtp.Relay{
-		Logger: logger,
-		Pool:   &smtp.Pool{Dialer: &smtp.Dialer{Hostname: o.hostname, Convert: mime.Convert}},
+		Logger:  logger,
+		Pool:    &smtp.Pool{Dialer: &smtp.Dialer{Hostname: o.hostname, Convert: mime.Convert}, MaxConns: 20},
+		Observe: relayed,
 	}
 	if o.nextHop != "" {
 		host, err := smtp.ParseHost(o.nextHop, 25)
@@ -53,6 +55,19 @@ func (o *options) road(logger *slog.Logger) (goniec.Deliverer, error) {
 		STS: &dnsmx.STS{Resolver: dns, Store: &dnsmx.PolicyDir{Dir: dir}, Logger: logger},
 	}
 	return relay, nil
+}
+
+// relayed tells the queue that another server took the message, and whether it reports itself: who
+// asked for a report of success is owed one otherwise (RFC 3461 §5.2.2).
+func relayed(ctx context.Context, env *goniec.Envelope, res *smtp.Result, _ error) {
+	if res == nil {
+		return
+	}
+	for i, err := range res.Rcpts {
+		if err == nil {
+			queue.ReportSuccess(ctx, env.To[i].Address, queue.Success{Relayed: true, DSN: res.DSN, RemoteMTA: res.Host})
+		}
+	}
 }
 
 // demoRoad stands for the rest of the world in the demo: later.test takes mail at the second try,

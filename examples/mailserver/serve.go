@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/goniec-mail/goniec/queue"
+	"github.com/goniec-mail/goniec/queue/control"
 )
 
 // patience is how long work in progress may go on after Ctrl-C.
@@ -46,6 +47,8 @@ type system struct {
 	services []service
 	queue    *queue.Queue
 	spool    *queue.FileStore
+	control  *control.Server
+	socket   string
 	hold     bool
 }
 
@@ -55,7 +58,7 @@ func (s *system) run(ctx context.Context, o *options, out io.Writer) (err error)
 	if len(s.services) == 0 {
 		return errors.New("nothing to serve: every address is empty")
 	}
-	failed := make(chan error, len(s.services)+1)
+	failed := make(chan error, len(s.services)+2)
 	var running sync.WaitGroup
 	defer running.Wait()
 	for _, svc := range s.services {
@@ -68,6 +71,10 @@ func (s *system) run(ctx context.Context, o *options, out io.Writer) (err error)
 			s.stop()
 			return err
 		}
+	}
+	if err := s.serveControl(&running, failed); err != nil {
+		s.stop()
+		return err
 	}
 	if !s.hold {
 		running.Go(func() { failed <- s.queue.Run(context.WithoutCancel(ctx)) })
@@ -84,14 +91,25 @@ func (s *system) run(ctx context.Context, o *options, out io.Writer) (err error)
 	}
 }
 
+// serveControl serves the socket through which the command line looks after the queue.
+func (s *system) serveControl(running *sync.WaitGroup, failed chan<- error) error {
+	l, err := control.Listen(s.socket)
+	if err != nil {
+		return fmt.Errorf("control socket: %w", err)
+	}
+	running.Go(func() { failed <- s.control.Serve(l) })
+	return nil
+}
+
 // stop shuts everything down at once, and returns how many parts did not finish in time.
 func (s *system) stop() int {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	results := make(chan error, len(s.services)+1)
+	results := make(chan error, len(s.services)+2)
 	for _, svc := range s.services {
 		go func() { results <- svc.Shutdown(ctx) }()
 	}
+	go func() { results <- s.control.Shutdown(ctx) }()
 	go func() { results <- s.queue.Shutdown(ctx) }()
 	cut := 0
 	for range cap(results) {

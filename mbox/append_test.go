@@ -1,0 +1,460 @@
+//go:build linux
+
+package mbox
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/goniec-mail/goniec"
+	"github.com/goniec-mail/goniec/faultfs"
+	"github.com/goniec-mail/goniec/mailbox"
+)
+
+func TestMain(m *testing.M) {
+	if job := os.Getenv("GONIEC_MBOX_CHILD"); job != "" {
+		child(job)
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// fileTexts reads a mailbox file through a file system.
+func fileTexts(fsys faultfs.FS, path string) ([]string, error) {
+	dir, err := fsys.OpenDir(filepath.Dir(path))
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	f, err := dir.Open(filepath.Base(path))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return tryAll(NewReader(f, MboxRD))
+}
+
+func appendText(fsys faultfs.FS, path, text string) error {
+	f := &File{Path: path, FS: fsys, LockTimeout: 5 * time.Second}
+	_, err := f.Append(context.Background(), FromLine{Sender: "a@b", Date: testDate}, strings.NewReader(text))
+	return err
+}
+
+func TestAppend(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "box")
+	for i, m := range hostile {
+		f := &File{Path: path}
+		off, err := f.Append(t.Context(), FromLine{}, strings.NewReader(m))
+		require.NoError(t, err)
+		require.Equal(t, i == 0, off == 0)
+	}
+	got, err := fileTexts(faultfs.OS{}, path)
+	require.NoError(t, err)
+	require.Equal(t, hostile, got)
+	names, err := os.ReadDir(filepath.Dir(path))
+	require.NoError(t, err)
+	require.Len(t, names, 2, "the mailbox and its journal: no lock is left")
+}
+
+// TestAppendForeign appends to files that other programs have left without their last empty line.
+func TestAppendForeign(t *testing.T) {
+	for _, tail := range []string{"", "\n", "\n\n", "\r\n\r\n"} {
+		path := filepath.Join(t.TempDir(), "box")
+		require.NoError(t, os.WriteFile(path, []byte("From x@y Sat Jan  3 01:05:34 1996\nSubject: x\n\nbody"+tail), 0o600))
+		require.NoError(t, appendText(faultfs.OS{}, path, "new\r\n"))
+		got, err := fileTexts(faultfs.OS{}, path)
+		require.NoError(t, err)
+		require.Equal(t, []string{"Subject: x\r\n\r\nbody\r\n", "new\r\n"}, got, "%q", tail)
+	}
+	path := filepath.Join(t.TempDir(), "box")
+	require.NoError(t, os.WriteFile(path, []byte("a letter\n"), 0o600))
+	require.ErrorIs(t, appendText(faultfs.OS{}, path, "new\r\n"), ErrFormat)
+}
+
+func TestAppendLimit(t *testing.T) {
+	f := &File{Path: filepath.Join(t.TempDir(), "box"), MaxMessage: 6}
+	for _, r := range []io.Reader{strings.NewReader("1234\r\n"), io.MultiReader(strings.NewReader("1234\r\n"))} {
+		_, err := f.Append(t.Context(), FromLine{}, r)
+		require.NoError(t, err)
+	}
+	for _, r := range []io.Reader{strings.NewReader("12345\r\n"), io.MultiReader(strings.NewReader("12345\r\n"))} {
+		_, err := f.Append(t.Context(), FromLine{}, r)
+		require.ErrorIs(t, err, mailbox.ErrTooLarge)
+	}
+}
+
+// TestF08_Crash cuts the power at every call of an append, and leaves every state the disk may be in. The old
+// messages are there, the new one is whole or absent, and there when it was acknowledged; another append works.
+func TestF08_Crash(t *testing.T) {
+	large := "Subject: new\r\n\r\n" + strings.Repeat("0123456789abcde\r\n", 60)
+	for _, setup := range [][]string{nil, {"one\r\n", "Subject: two\r\n\r\ntwo"}} {
+		report, err := faultfs.EachCrash(faultfs.CrashPlan{
+			Seed: 1, Limit: 300,
+			Setup: func(c *faultfs.Crash) error {
+				for _, m := range setup {
+					if err := appendText(c, "/box", m); err != nil {
+						return err
+					}
+				}
+				return nil
+			},
+			Op: func(c *faultfs.Crash) error {
+				err := appendText(c, "/box", large)
+				c.Mark("acknowledged")
+				return err
+			},
+			Check: func(st *faultfs.CrashState) error {
+				if err := removeLock(st.FS); err != nil {
+					return err
+				}
+				f := &File{Path: "/box", FS: st.FS}
+				if err := f.Recover(context.Background()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+					return err
+				}
+				if err := checkTexts(st.FS, setup, large, st.Marked("acknowledged")); err != nil {
+					return err
+				}
+				if err := appendText(st.FS, "/box", "next\r\n"); err != nil {
+					return err
+				}
+				got, err := fileTexts(st.FS, "/box")
+				if err == nil && got[len(got)-1] != "next\r\n" {
+					err = fmt.Errorf("the next append gave %q", got)
+				}
+				return err
+			},
+		})
+		require.NoError(t, err)
+		t.Logf("%+v", report)
+	}
+}
+
+// removeLock removes a dotlock that a crash has left: otherwise it is honoured for ten minutes.
+func removeLock(fsys faultfs.FS) error {
+	dir, err := fsys.OpenDir("/")
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	if err := dir.Remove("box.lock"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+func checkTexts(fsys faultfs.FS, old []string, added string, must bool) error {
+	got, err := fileTexts(fsys, "/box")
+	if err != nil {
+		return err
+	}
+	if len(got) == len(old)+1 && got[len(old)] == added {
+		got = got[:len(old)]
+	} else if must {
+		return fmt.Errorf("acknowledged and lost: %.200q", got)
+	}
+	if fmt.Sprint(got) != fmt.Sprint(old) {
+		return fmt.Errorf("got %.300q", got)
+	}
+	return nil
+}
+
+// TestF08_EveryByte stops an append after each octet that reached the file, as a kill does.
+func TestF08_EveryByte(t *testing.T) {
+	for _, msg := range []string{"Subject: x\r\n\r\nab\r\nFrom c\r\n\r\n\r\nd\r\n", "raw\nFrom \r"} {
+		path := filepath.Join(t.TempDir(), "box")
+		require.NoError(t, appendText(faultfs.OS{}, path, "old\r\n"))
+		before, err := os.ReadFile(path)
+		require.NoError(t, err)
+		note := filepath.Join(filepath.Dir(path), journalName("box"))
+		dir, err := faultfs.OS{}.OpenDir(filepath.Dir(path))
+		require.NoError(t, err)
+		defer dir.Close()
+		rec, err := plan(t.Context(), MboxRD, FromLine{Date: testDate}, strings.NewReader(msg), "")
+		require.NoError(t, err)
+		sum := &sumWriter{}
+		var text strings.Builder
+		require.NoError(t, rec.writeTo(t.Context(), io.MultiWriter(sum, &text)))
+		for n := 0; n <= text.Len(); n++ {
+			require.NoError(t, os.WriteFile(path, []byte(string(before)+text.String()[:n]), 0o600))
+			b, err := sumBefore(strings.NewReader(string(before)), int64(len(before)))
+			require.NoError(t, err)
+			j := &journal{int64(len(before)), sum.n, sum.sum, b, sum.head}
+			require.NoError(t, os.WriteFile(note, j.line(), 0o600))
+			require.NoError(t, (&File{Path: path}).Recover(t.Context()))
+			got, err := fileTexts(faultfs.OS{}, path)
+			require.NoError(t, err)
+			want := []string{"old\r\n"}
+			if n == text.Len() {
+				want = append(want, msg)
+			}
+			require.Equal(t, want, got, "after %d octets", n)
+			// What somebody else has appended meanwhile is never cut.
+			foreign := string(before) + text.String()[:n] + "From z@z Sat Jan  3 01:05:34 1998\n\nz\n\n"
+			require.NoError(t, os.WriteFile(path, []byte(foreign), 0o600))
+			require.NoError(t, os.WriteFile(note, j.line(), 0o600))
+			require.NoError(t, (&File{Path: path}).Recover(t.Context()))
+			now, err := os.ReadFile(path)
+			require.NoError(t, err)
+			require.Equal(t, foreign, string(now), "after %d octets", n)
+		}
+	}
+}
+
+// TestF04_Faults makes each call fail: nothing is acknowledged that is not there, nothing is half there, no
+// lock is left, and the next append works.
+func TestF04_Faults(t *testing.T) {
+	report, err := faultfs.EachFault(faultfs.FaultPlan{
+		Setup: func(fsys faultfs.FS) error { return appendText(fsys, "/box", "old\r\n") },
+		Op:    func(fsys faultfs.FS) error { return appendText(fsys, "/box", "new\r\n") },
+		Check: func(run faultfs.FaultRun) error {
+			if err := appendText(run.FS, "/box", "next\r\n"); err != nil {
+				return err
+			}
+			got, err := fileTexts(run.FS, "/box")
+			want := []string{"old\r\n", "next\r\n"}
+			if run.Err == nil {
+				want = []string{"old\r\n", "new\r\n", "next\r\n"}
+			}
+			if err == nil && fmt.Sprint(got) != fmt.Sprint(want) {
+				err = fmt.Errorf("operation gave %v, file has %q", run.Err, got)
+			}
+			return err
+		},
+	})
+	require.NoError(t, err)
+	require.Greater(t, report.Runs, 20)
+	t.Logf("%+v", report)
+}
+
+// TestF06_NotPrivate: what is not a private regular file is refused, and nothing is written through it.
+func TestF06_NotPrivate(t *testing.T) {
+	for name, make := range map[string]func(dir, path string) error{
+		"symlink":  func(dir, path string) error { return os.Symlink(dir+"/victim", path) },
+		"dangling": func(dir, path string) error { return os.Symlink(dir+"/none", path) },
+		"hardlink": func(dir, path string) error { return os.Link(dir+"/victim", path) },
+		"fifo":     func(_, path string) error { return syscall.Mkfifo(path, 0o600) },
+		"dir":      func(_, path string) error { return os.Mkdir(path, 0o700) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			require.NoError(t, os.WriteFile(dir+"/victim", nil, 0o600))
+			require.NoError(t, make(dir, dir+"/box"))
+			err := appendText(faultfs.OS{}, dir+"/box", "new\r\n")
+			require.Error(t, err)
+			require.True(t, goniec.Temporary(err))
+			b, err := os.ReadFile(dir + "/victim")
+			require.NoError(t, err)
+			require.Empty(t, b)
+			require.NoFileExists(t, dir+"/none")
+			require.NoFileExists(t, dir+"/box.lock")
+		})
+	}
+	f := &File{Path: filepath.Join(t.TempDir(), "box"), Owner: os.Geteuid() + 1}
+	_, err := f.Append(t.Context(), FromLine{}, strings.NewReader("x\r\n"))
+	require.ErrorIs(t, err, faultfs.ErrOwner)
+}
+
+// TestF06_Swapped replaces the file by a link to another one again and again while mail is delivered.
+func TestF06_Swapped(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(dir+"/victim", nil, 0o600))
+	ctx, stop := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer stop()
+	var swapper sync.WaitGroup
+	swapper.Go(func() {
+		for ctx.Err() == nil {
+			_ = os.Remove(dir + "/box")
+			_ = os.Symlink(dir+"/victim", dir+"/box")
+		}
+	})
+	for ctx.Err() == nil {
+		_ = appendText(faultfs.OS{}, dir+"/box", "new\r\n")
+	}
+	swapper.Wait()
+	// Hard links are left out: one that is removed while the system looks at it can not be told from a private
+	// file; who can make it owns the victim, or may write to it.
+	b, err := os.ReadFile(dir + "/victim")
+	require.NoError(t, err)
+	require.Empty(t, b)
+}
+
+func TestF08_StaleDotlock(t *testing.T) {
+	dead := exec.Command("true")
+	require.NoError(t, dead.Run())
+	gone := fmt.Sprint(dead.Process.Pid)
+	for _, tc := range []struct {
+		name, text string
+		age        time.Duration
+		taken      bool
+	}{
+		{"dead and old", gone, 11 * time.Minute, true},
+		{"dead and young", gone, 9 * time.Minute, false},
+		{"alive and old", fmt.Sprint(os.Getppid()), time.Hour, false},
+		{"unknown and old", "", 11 * time.Minute, true},
+		{"unknown and young", "", 9 * time.Minute, false},
+		{"our number, not ours, old", fmt.Sprint(os.Getpid()), 11 * time.Minute, true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "box")
+			require.NoError(t, os.WriteFile(path+".lock", []byte(tc.text), 0o600))
+			at := time.Now().Add(-tc.age)
+			require.NoError(t, os.Chtimes(path+".lock", at, at))
+			f := &File{Path: path, LockTimeout: 50 * time.Millisecond}
+			_, err := f.Append(t.Context(), FromLine{}, strings.NewReader("x\r\n"))
+			if tc.taken {
+				require.NoError(t, err)
+				require.NoFileExists(t, path+".lock")
+				return
+			}
+			require.ErrorIs(t, err, mailbox.ErrInUse)
+			require.Equal(t, 450, goniec.StatusOf(err).Code)
+			require.FileExists(t, path+".lock")
+		})
+	}
+}
+
+// TestF08_HungHolder: another process has the lock and does not give it back; the wait is bounded, and ends with the context.
+func TestF08_HungHolder(t *testing.T) {
+	for _, kind := range []string{"hold-dotlock", "hold-fcntl", "hold-flock"} {
+		path := filepath.Join(t.TempDir(), "box")
+		require.NoError(t, appendText(faultfs.OS{}, path, "old\r\n"))
+		cmd, out := startChild(t, kind, path)
+		_, err := out.ReadString('\n')
+		require.NoError(t, err)
+		start := time.Now()
+		f := &File{Path: path, LockTimeout: 100 * time.Millisecond}
+		_, err = f.Append(t.Context(), FromLine{}, strings.NewReader("x\r\n"))
+		require.ErrorIs(t, err, mailbox.ErrInUse, kind)
+		require.Less(t, time.Since(start), 3*time.Second)
+		ctx, cancel := context.WithTimeoutCause(t.Context(), 20*time.Millisecond, errors.New("the sender left"))
+		_, err = (&File{Path: path}).Append(ctx, FromLine{}, strings.NewReader("x\r\n"))
+		cancel()
+		require.ErrorContains(t, err, "the sender left", kind)
+		require.NoError(t, cmd.Process.Kill())
+		_ = cmd.Wait()
+		got, err := fileTexts(faultfs.OS{}, path)
+		require.NoError(t, err)
+		require.Equal(t, []string{"old\r\n"}, got)
+		_ = os.Remove(path + ".lock")
+		require.NoError(t, appendText(faultfs.OS{}, path, "new\r\n"), kind)
+	}
+}
+
+// TestF08_TwoProcesses appends from two processes while a third party reads: it sees whole messages only, and at
+// the end each is there once.
+func TestF08_TwoProcesses(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "box")
+	require.NoError(t, appendText(faultfs.OS{}, path, "first\r\n"))
+	cmd, out := startChild(t, "append", path)
+	for i := range childMessages {
+		require.NoError(t, appendText(faultfs.OS{}, path, childText("parent", i)))
+		if i%5 == 0 {
+			b, err := os.ReadFile(path)
+			require.NoError(t, err)
+			_, err = tryAll(NewReader(strings.NewReader(string(b)), MboxRD))
+			require.NoError(t, err)
+		}
+	}
+	_, err := io.Copy(io.Discard, out)
+	require.NoError(t, err)
+	require.NoError(t, cmd.Wait())
+	got, err := fileTexts(faultfs.OS{}, path)
+	require.NoError(t, err)
+	require.Len(t, got, 2*childMessages+1)
+	seen := make(map[string]int)
+	for _, m := range got {
+		seen[m]++
+	}
+	for i := range childMessages {
+		require.Equal(t, 1, seen[childText("parent", i)])
+		require.Equal(t, 1, seen[childText("child", i)])
+	}
+}
+
+// TestF08_Killed kills a process that appends, again and again: what it has acknowledged is there, and nothing
+// is half there.
+func TestF08_Killed(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "box")
+	acked := 0
+	for round := range 4 {
+		cmd, out := startChild(t, "append", path)
+		for range 3 + 2*round {
+			if _, err := out.ReadString('\n'); err == nil {
+				acked++
+			}
+		}
+		require.NoError(t, cmd.Process.Kill())
+		rest, _ := io.ReadAll(out)
+		acked += strings.Count(string(rest), "\n")
+		_ = cmd.Wait()
+		_ = os.Remove(path + ".lock")
+		require.NoError(t, (&File{Path: path}).Recover(t.Context()))
+		got, err := fileTexts(faultfs.OS{}, path)
+		require.NoError(t, err)
+		require.GreaterOrEqual(t, len(got), acked)
+		require.LessOrEqual(t, len(got), acked+round+1)
+		for _, m := range got {
+			require.True(t, strings.HasPrefix(m, "Subject: child ") && strings.HasSuffix(m, "end\r\n"), "%.100q", m)
+		}
+	}
+}
+
+const childMessages = 30
+
+func childText(who string, i int) string {
+	return fmt.Sprintf("Subject: %s %d\r\n\r\n%send\r\n", who, i, strings.Repeat("From here to there\r\n", i))
+}
+
+func startChild(t *testing.T, job, path string) (*exec.Cmd, *bufio.Reader) {
+	cmd := exec.CommandContext(t.Context(), os.Args[0])
+	cmd.Env = append(os.Environ(), "GONIEC_MBOX_CHILD="+job, "GONIEC_MBOX_PATH="+path)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() { _ = cmd.Process.Kill() })
+	return cmd, bufio.NewReader(out)
+}
+
+// child is the other process.
+func child(job string) {
+	path := os.Getenv("GONIEC_MBOX_PATH")
+	if job == "append" {
+		for i := range childMessages {
+			if err := appendText(faultfs.OS{}, path, childText("child", i)); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				os.Exit(1)
+			}
+			fmt.Println(i)
+		}
+		return
+	}
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err == nil {
+		err = holdLock(job, path, f)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	fmt.Println("locked")
+	time.Sleep(time.Minute)
+}
