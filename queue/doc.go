@@ -80,5 +80,11 @@
 //   - Two jobs of one message make two reports when they fail at different times.
 //   - The last record of a log can not be told from a torn one when it is damaged: it is
 //     copied to quarantine, and its message is not queued.
+//   - Jobs of one message are a chain: a mailing of 100,000 jobs costs a walk for each outcome.
+//   - A process that is killed, not crashed, again and again may set an innocent message aside that was under way
+//     each time: it is held and named, and Release tries it again.
+//   - After a long halt of the machine (suspend) retries come late by as much: intervals are monotonic.
+//   - There is no history of messages that are gone, beyond events and the log; no rates by size.
+//   - An I/O error while the log is read makes OpenFiles fail: an unreadable disk is no damage.
 //   - Not here: adoption of other queues' spools, stores shared over a network.
 package queue

@@ -27,9 +27,9 @@ func resident(t testing.TB) int {
 	return pages * os.Getpagesize()
 }
 
-// A million queued messages (100,000 in the short form): memory, restart, first line of the listing.
+// A million queued messages (20,000 in the short form): memory, restart, first line of the listing.
 func TestMillion(t *testing.T) {
-	n := 100_000
+	n := 20_000
 	if peertest.LongForm() {
 		n = 1_000_000
 	}
@@ -73,9 +73,9 @@ func TestMillion(t *testing.T) {
 	t.Logf("%d messages in %v; restart %v, resident +%d KB (before %d KB), heap %d KB = %d octets each; first entry after %v", messages,
 		filled.Round(time.Millisecond), restart.Round(time.Millisecond), grown>>10, before>>10, ms.HeapAlloc>>10, int(ms.HeapAlloc)/messages, first)
 	require.Less(t, restart, 5*time.Second)
-	require.Less(t, first, 100*time.Millisecond)
 	if peertest.LongForm() {
 		require.Less(t, resident(t), 100<<20)
+		require.Less(t, first, 10*time.Millisecond)
 	}
 	require.NoError(t, s.Close())
 }

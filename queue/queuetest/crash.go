@@ -219,7 +219,7 @@ func setup(open OpenFunc, fsys faultfs.FS) error {
 
 func (o *operation) crash(t *testing.T, open OpenFunc, model faultfs.Model) {
 	report, err := faultfs.EachCrash(faultfs.CrashPlan{
-		Seed: 1, Model: model, Limit: 200,
+		Seed: 1, Model: model, Limit: 100,
 		Setup: func(c *faultfs.Crash) error { return setup(open, c) },
 		Op: func(c *faultfs.Crash) error {
 			s, err := open(c)
@@ -279,7 +279,7 @@ func (o *operation) faults(t *testing.T, open OpenFunc) {
 			if errors.Is(r.Err, errNext) {
 				recovered++
 			}
-			for st := range r.FS.(*faultfs.Crash).States(20) {
+			for st := range r.FS.(*faultfs.Crash).States(8) {
 				v, err := look(open, st.FS)
 				if err == nil {
 					err = o.check(v, r.Err == nil)
