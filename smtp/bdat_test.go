@@ -146,3 +146,14 @@ func TestPipelinedChunkWithoutRecipient(t *testing.T) {
 	require.Equal(t, append(want, 221), rest(t, c))
 	require.Empty(t, rec.got())
 }
+
+// S12: a chunk that is announced larger than anybody would skip is refused for good, not to be tried again, and the connection ends.
+func TestS12_EndlessChunk(t *testing.T) {
+	rec := &recorder{}
+	srv := start(t, &smtp.Server{Handler: smtp.DeliverTo(rec)})
+	c := greeted(t, srv)
+	tell(t, c, "MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.org>\r\nBDAT 9000000000000000000 LAST\r\nMAIL FROM:<c@example.com>\r\n")
+	require.NoError(t, c.(*net.TCPConn).CloseWrite())
+	require.Equal(t, []int{250, 250, 552}, rest(t, c))
+	require.Empty(t, rec.got())
+}

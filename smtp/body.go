@@ -136,6 +136,10 @@ func (b *body) close(accepted bool) error {
 	}
 	if !b.ended {
 		if err := b.src.drain(accepted); err != nil {
+			if errors.Is(err, crlf.ErrDrainLimit) && goniec.Permanent(b.err) {
+				b.c.closing = true // with the reply that keeps the client from trying again
+				return b.err
+			}
 			return bodyStatus(err)
 		}
 	}
