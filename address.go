@@ -351,7 +351,24 @@ func toASCII(s string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("domain is not a valid internationalised name: %w", err)
 	}
-	return a, nil
+	return a, checkULabels(s, a)
+}
+
+// checkULabels refuses what is no U-label and only becomes one by mapping: full-width letters, soft
+// hyphens, decomposed letters. RFC 6531 §3.2 allows U-labels only, and the next hop may map otherwise
+// or not at all. Upper case is let pass, as people type it.
+func checkULabels(s, ascii string) error {
+	u, err := idna.New().ToUnicode(ascii)
+	if err != nil {
+		return fmt.Errorf("domain is not a valid internationalised name: %w", err)
+	}
+	for label := range strings.SplitSeq(s, ".") {
+		want, rest, _ := strings.Cut(u, ".")
+		if u = rest; !isASCII(label) && strings.ToLower(label) != want {
+			return fmt.Errorf("domain label %q is not in its normal form, which is %q", label, want)
+		}
+	}
+	return nil
 }
 
 func asciiDomain(s string) string {

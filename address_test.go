@@ -163,3 +163,21 @@ func TestAddressErrorsSayWhat(t *testing.T) {
 	require.EqualError(t, err, `invalid mail address "a@b..c": domain has an empty label`)
 	require.True(t, errors.Is(err, goniec.ErrAddress))
 }
+
+// P05: a domain that only mapping makes a valid one is refused, since the next hop may read it otherwise.
+func TestP05_OnlyULabels(t *testing.T) {
+	for _, ok := range []string{
+		"münchen.de", "MÜNCHEN.de", "Ü.example", "faß.de", "xn--mnchen-3ya.ü.de", "XN--MNCHEN-3YA.de", "przykład.pl", "例え.jp", "пример.рф", "ελλάδας.gr",
+	} {
+		a, err := goniec.ParseAddress("a@" + ok)
+		require.NoError(t, err, ok)
+		again, err := goniec.ParseAddress("a@" + a.ASCIIDomain())
+		require.NoError(t, err, ok)
+		require.Equal(t, a.Key(), again.Key())
+	}
+	for _, bad := range []string{"\uff42.c", "b\u00adc.d", "b\u200bc", "u\u0308.de", "xn--mnchen-3ya.\uff42", "\u2460.de", "\ufb01.de", "ü\u00ad.de", "ü..de"} {
+		_, err := goniec.ParseAddress("a@" + bad)
+		require.ErrorIs(t, err, goniec.ErrAddress, "%q", bad)
+		require.False(t, goniec.SameDomain(bad, "b.c"), "%q", bad)
+	}
+}

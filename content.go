@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync/atomic"
 )
 
 // Content is a message in network form (CRLF line ends) that can be read any number of times, also
@@ -29,9 +30,10 @@ func NewReader(c Content) *io.SectionReader { return io.NewSectionReader(c, 0, c
 
 // Spooled is a Content that Spool has made. Close frees it; its methods fail afterwards.
 type Spooled struct {
-	mem  []byte
-	file *os.File
-	size int64
+	mem    []byte
+	file   *os.File
+	size   int64
+	closed atomic.Bool
 }
 
 // DefaultSpoolMemory is how many octets of a message Spool keeps in memory before it goes on in a
@@ -117,8 +119,11 @@ func (r *spoolReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// ReadAt implements io.ReaderAt.
+// ReadAt implements io.ReaderAt. After Close the error is os.ErrClosed: io.EOF would make an empty message of it.
 func (s *Spooled) ReadAt(p []byte, off int64) (int, error) {
+	if s.closed.Load() {
+		return 0, os.ErrClosed
+	}
 	if s.file != nil {
 		return s.file.ReadAt(p, off)
 	}
@@ -130,8 +135,7 @@ func (s *Spooled) Size() int64 { return s.size }
 
 // Close frees the memory or the temporary file. It may be called more than once.
 func (s *Spooled) Close() error {
-	s.mem = nil
-	if s.file == nil {
+	if s.closed.Swap(true) || s.file == nil {
 		return nil
 	}
 	return closeTemp(s.file)

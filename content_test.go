@@ -104,3 +104,20 @@ func ExampleSpool() {
 	// Output:
 	// "X-Seen: yes\r\nSubject: hi\r\n\r\n" <nil>
 }
+
+// A message that was closed is an error to read, never an empty message.
+func TestSpooledAfterClose(t *testing.T) {
+	for _, size := range []int{0, 10, goniec.DefaultSpoolMemory + 1} {
+		s, err := goniec.Spool(t.Context(), strings.NewReader(strings.Repeat("x", size)), 0)
+		require.NoError(t, err)
+		require.NoError(t, s.Close())
+		require.NoError(t, s.Close(), "more than once")
+		n, err := io.Copy(io.Discard, goniec.NewReader(s))
+		require.Zero(t, n)
+		if size > 0 {
+			require.ErrorIs(t, err, os.ErrClosed, size)
+		}
+		_, err = s.ReadAt(make([]byte, 1), 0)
+		require.ErrorIs(t, err, os.ErrClosed, size)
+	}
+}

@@ -80,6 +80,38 @@ func TestFilesErrorsSayWhere(t *testing.T) {
 	require.ErrorContains(t, err, "name at least one")
 }
 
+// Names without domain are those of the first domain, in every file, and so is <postmaster> (RFC 5321 §4.5.1).
+func TestFilesCompleteNames(t *testing.T) {
+	d, err := delivery.OpenFiles(delivery.FilesConfig{
+		Domains: []string{"demo.test", "other.test"},
+		Users:   writeFile(t, "users", "alice:{PLAIN}a\n"),
+		Aliases: writeFile(t, "aliases", "postmaster: root\nroot: Alice, x@elsewhere.example\n"),
+	})
+	require.NoError(t, err)
+	for _, name := range []string{"postmaster", "Postmaster@demo.test"} {
+		e, err := d.Lookup(t.Context(), goniec.MustAddress(name))
+		require.NoError(t, err, name)
+		require.Equal(t, []goniec.Address{goniec.MustAddress("root@demo.test")}, e.Targets)
+	}
+	e, err := d.Lookup(t.Context(), goniec.MustAddress("root@demo.test"))
+	require.NoError(t, err)
+	require.Equal(t, []goniec.Address{goniec.MustAddress("Alice@demo.test"), goniec.MustAddress("x@elsewhere.example")}, e.Targets)
+	for _, name := range []string{"root@other.test", "postmaster@other.test"} {
+		_, err = d.Lookup(t.Context(), goniec.MustAddress(name))
+		require.ErrorIs(t, err, delivery.ErrNotFound)
+	}
+}
+
+// A domain has one class, whatever the order in which the lists are read.
+func TestFilesDomainInBothLists(t *testing.T) {
+	for _, relay := range []string{"demo.test", "DEMO.test"} {
+		_, err := delivery.OpenFiles(delivery.FilesConfig{
+			Domains: []string{"demo.test"}, RelayDomains: []string{"x.test", relay}, Users: writeFile(t, "users", "alice:{PLAIN}a\n"),
+		})
+		require.ErrorContains(t, err, "both in Domains and in RelayDomains")
+	}
+}
+
 // Both drivers, and both ways to combine an alias with a mailbox of the same name.
 func TestAliasBesideMailbox(t *testing.T) {
 	d, err := delivery.OpenFiles(delivery.FilesConfig{

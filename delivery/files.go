@@ -19,6 +19,7 @@ import (
 // that auth/passwd reads, and an aliases file. It is safe for concurrent use. Make it with OpenFiles.
 type Files struct {
 	domains   Table
+	first     string // completes names without domain
 	delimiter string
 	users     *passwdfile.File
 	aliases   atomic.Pointer[Table]
@@ -35,8 +36,8 @@ type FilesConfig struct {
 	// Users is the path of the passwd-file, with users named user@domain. It is read again when it
 	// changes. Required.
 	Users string
-	// Aliases is the path of a file with lines "address: target, target"; "@domain" is a
-	// catch-all; "#" begins a comment; a line that begins with a blank goes on the one before.
+	// Aliases is the path of a file with lines "address: target, target"; names without domain are
+	// completed as those of users are; "@domain" is a catch-all; "#" begins a comment; a line that begins with a blank goes on the one before.
 	// "" = none. Reload reads it again.
 	Aliases string
 	// Delimiter splits address extensions off (see Table). "" = none.
@@ -51,14 +52,11 @@ func OpenFiles(c FilesConfig) (*Files, error) {
 		return nil, errors.New("delivery: no domain is ours; name at least one")
 	}
 	f := &Files{delimiter: c.Delimiter, aliasPath: c.Aliases}
-	for class, list := range map[Class][]string{ClassMailbox: c.Domains, ClassRelay: c.RelayDomains} {
-		for _, d := range list {
-			if err := f.domains.AddDomain(d, class); err != nil {
-				return nil, err
-			}
-		}
+	if err := f.addDomains(&c); err != nil {
+		return nil, err
 	}
 	first := c.Domains[0]
+	f.first = first
 	f.users = &passwdfile.File{Path: c.Users, Logger: c.Logger, Key: func(name string) string { return userKey(name, first) }}
 	if err := f.users.Load(); err != nil {
 		return nil, err
@@ -67,6 +65,25 @@ func OpenFiles(c FilesConfig) (*Files, error) {
 		return nil, errors.Join(errs...)
 	}
 	return f, f.Reload()
+}
+
+func (f *Files) addDomains(c *FilesConfig) error {
+	for _, d := range c.Domains {
+		if err := f.domains.AddDomain(d, ClassMailbox); err != nil {
+			return err
+		}
+	}
+	for _, d := range c.RelayDomains {
+		for _, ours := range c.Domains {
+			if goniec.SameDomain(d, ours) {
+				return fmt.Errorf("delivery: domain %q can not be both in Domains and in RelayDomains", d)
+			}
+		}
+		if err := f.domains.AddDomain(d, ClassRelay); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // userKey is the form in which user names are compared: folded, with a domain.
@@ -90,7 +107,7 @@ func (f *Files) Reload() error {
 			return fmt.Errorf("aliases: %w", err)
 		}
 		defer file.Close()
-		if err := readAliases(t, f.aliasPath, file); err != nil {
+		if err := readAliases(t, f.aliasPath, f.first, file); err != nil {
 			return err
 		}
 	}
@@ -104,7 +121,14 @@ func (f *Files) Domain(ctx context.Context, name string) (Domain, error) {
 }
 
 // Lookup implements Directory: aliases stand before users of the same name, as in Postfix.
+// <postmaster> without domain is that of the first domain.
 func (f *Files) Lookup(ctx context.Context, addr goniec.Address) (Entry, error) {
+	if addr.Domain() == "" {
+		var err error
+		if addr, err = goniec.NewAddress(addr.Local(), f.first); err != nil {
+			return Entry{}, err
+		}
+	}
 	aliases := f.aliases.Load()
 	return Resolve(ctx, addr, f.delimiter, func(_ context.Context, local, domain string) (Entry, error) {
 		key := local + "@" + domain
@@ -152,14 +176,14 @@ func attributes(u *passwdfile.Entry) map[string]string {
 }
 
 // readAliases fills t from lines; see FilesConfig.Aliases.
-func readAliases(t *Table, path string, r io.Reader) error {
+func readAliases(t *Table, path, domain string, r io.Reader) error {
 	sc := bufio.NewScanner(r) // limits a line to 64 KiB
 	entry, at, line := "", 0, 0
 	flush := func() error {
 		if strings.TrimSpace(entry) == "" {
 			return nil
 		}
-		if err := addAliasLine(t, entry); err != nil {
+		if err := addAliasLine(t, domain, entry); err != nil {
 			return fmt.Errorf("%s:%d: %w", path, at, err)
 		}
 		return nil
@@ -185,7 +209,7 @@ func readAliases(t *Table, path string, r io.Reader) error {
 	return flush()
 }
 
-func addAliasLine(t *Table, text string) error {
+func addAliasLine(t *Table, domain, text string) error {
 	name, targets, ok := strings.Cut(text, ":")
 	if !ok {
 		return fmt.Errorf(`no ":" between the address and its targets in %q`, strings.TrimSpace(text))
@@ -193,11 +217,19 @@ func addAliasLine(t *Table, text string) error {
 	var list []string
 	for target := range strings.SplitSeq(targets, ",") {
 		if target = strings.TrimSpace(target); target != "" {
-			list = append(list, target)
+			list = append(list, complete(target, domain))
 		}
 	}
 	if len(list) == 0 {
 		return fmt.Errorf("alias %q has no target", strings.TrimSpace(name))
 	}
-	return t.AddAlias(strings.TrimSpace(name), list...)
+	return t.AddAlias(complete(strings.TrimSpace(name), domain), list...)
+}
+
+// complete gives a name of an aliases file its domain: "root: alice", as people write it.
+func complete(name, domain string) string {
+	if name == "" || strings.Contains(name, "@") {
+		return name
+	}
+	return name + "@" + domain
 }

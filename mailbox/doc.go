@@ -14,7 +14,8 @@
 // UIDs), and everything else is built on it:
 //
 //   - View gives one session its sequence numbers: 8 octets for each gap between UIDs.
-//   - Search, Sort and Thread read only messages that their Meta can not decide on.
+//   - Search, Sort and Thread read only messages that their Meta can not decide on, and keep what they find in
+//     common header fields with stores that are Derived ("mailbox.header/1"): these are read once.
 //   - Count, Watch, UniqueIDs fill in what a store does not tell.
 //
 // A store of 100,000 messages is asked for its State (Changes since Latest) at each poll, and for a

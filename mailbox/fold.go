@@ -22,6 +22,9 @@ const cachedRunes = 0x800
 
 // foldString returns text folded.
 func foldString(text string) string {
+	if out, n := appendUpper(nil, text); n == len(text) {
+		return string(out)
+	}
 	var f caseFolder
 	out, _ := f.fold(nil, []byte(text), true)
 	return string(out)

@@ -115,11 +115,19 @@ func (m *memoryMailbox) Expunge(ctx context.Context, uids UIDSet) (gone UIDSet, 
 func (m *memoryMailbox) Derived(ctx context.Context, kind string, uids UIDSet) iter.Seq2[UID, []byte] {
 	return func(yield func(UID, []byte) bool) {
 		values := make(map[UID][]byte)
-		if m.locked(ctx, func(f *memoryFolder) error { maps.Copy(values, f.derived[kind]); return nil }) != nil {
+		err := m.locked(ctx, func(f *memoryFolder) error {
+			for _, i := range f.find(uids) {
+				if b, ok := f.derived[kind][f.msgs[i].UID]; ok {
+					values[f.msgs[i].UID] = b
+				}
+			}
+			return nil
+		})
+		if err != nil {
 			return
 		}
 		for _, u := range slices.Sorted(maps.Keys(values)) {
-			if uids.Contains(u) && !yield(u, values[u]) {
+			if !yield(u, values[u]) {
 				return
 			}
 		}

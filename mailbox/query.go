@@ -31,12 +31,16 @@ type query struct {
 	texts   scanner
 	headers bool // a test wants the header
 
+	keptHeaders bool // a test wants a field of keptFields
+
 	// The message at hand.
 	meta   Meta
 	size   int64        // -1: not known
 	header *mime.Header // nil: not read
-	whole  bool         // all of it was read
-	gen    int          // number of the message: what was found in its header is kept by it
+
+	partial bool // header has no fields but keptFields
+	whole   bool // all of it was read
+	gen     int  // number of the message: what was found in its header is kept by it
 }
 
 func compileSearch(c *Criterion, s State, now time.Time) *query {
@@ -46,7 +50,7 @@ func compileSearch(c *Criterion, s State, now time.Time) *query {
 }
 
 func (q *query) start(meta Meta) {
-	q.meta, q.size, q.header, q.whole = meta, meta.Size, nil, false
+	q.meta, q.size, q.header, q.partial, q.whole = meta, meta.Size, nil, false, false
 	q.gen++
 	q.texts.reset()
 }
@@ -176,10 +180,9 @@ func dayTest(key SearchKey, day Day) func(Day) bool {
 
 // headerTest looks into the fields of a name, and remembers the answer for the message.
 func (q *query) headerTest(c *Criterion) func() holds {
-	q.headers = true
 	needle := []byte(foldString(c.Text))
 	var buf []byte
-	return q.oncePerHeader(func(h *mime.Header) bool {
+	return q.oncePerHeader(c.Field, func(h *mime.Header) bool {
 		for _, f := range h.Fields(c.Field) {
 			buf, _ = q.texts.fold.fold(buf[:0], []byte(f.Text()), true)
 			if bytes.Contains(buf, needle) {
@@ -192,9 +195,8 @@ func (q *query) headerTest(c *Criterion) func() holds {
 
 // sentTest compares the day of the Date field; INTERNALDATE stands in for one that can not be read.
 func (q *query) sentTest(c *Criterion) func() holds {
-	q.headers = true
 	compare := dayTest(c.Key-KeySentBefore+KeyBefore, c.Day)
-	return q.oncePerHeader(func(h *mime.Header) bool {
+	return q.oncePerHeader("Date", func(h *mime.Header) bool {
 		sent, err := h.Date()
 		if err != nil {
 			return compare(DayOf(q.meta.Date.Time()))
@@ -203,14 +205,16 @@ func (q *query) sentTest(c *Criterion) func() holds {
 	})
 }
 
-// oncePerHeader asks a test at most once for each message, when its header is known.
-func (q *query) oncePerHeader(test func(*mime.Header) bool) func() holds {
+// oncePerHeader asks a test of a field at most once for each message, when its header is known.
+func (q *query) oncePerHeader(field string, test func(*mime.Header) bool) func() holds {
+	kept := isKeptField(field)
+	q.headers, q.keptHeaders = true, q.keptHeaders || kept
 	gen, res := -1, holdsUnknown
 	return func() holds {
 		if gen == q.gen {
 			return res
 		}
-		if q.header == nil {
+		if q.header == nil || q.partial && !kept {
 			return holdsUnknown
 		}
 		gen, res = q.gen, holdsIf(test(q.header))

@@ -1,11 +1,15 @@
 package mailbox
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
+
+	"github.com/goniec-mail/goniec/mime"
 )
 
 // Searcher is an optional interface of a Mailbox: it answers searches from an index of its own. It
@@ -26,7 +30,9 @@ type SearchResult struct {
 const searchWorkers = 2
 
 // Search finds the messages of a folder that match. Messages are opened only for what their Meta can
-// not tell, and then read no further than needed; two are read at a time, in pieces. A message that can
+// not tell, nor the header fields that were kept of them with a store that is Derived (Subject, From, To, Cc,
+// Bcc, Message-ID, In-Reply-To, References, Date: a first search for these reads all headers, later ones only those
+// of new messages). They are read no further than needed; two are read at a time, in pieces. A message that can
 // not be read makes the search fail: the answer would be wrong. Messages expunged meanwhile are
 // passed over. The search of a session is KeyAnd of KeyUIDs with View.UIDSet and the client's keys.
 func Search(ctx context.Context, m Mailbox, c Criterion) (SearchResult, error) {
@@ -47,11 +53,11 @@ func Search(ctx context.Context, m Mailbox, c Criterion) (SearchResult, error) {
 	q := compileSearch(&c, ch.State, now)
 	found, open := q.byMeta(ch)
 	if !open.Empty() {
-		more, err := searchContent(ctx, m, open, func() *query { return compileSearch(&c, ch.State, now) })
-		if err != nil {
+		s := &contentSearch{m: m, keeper: newHeaderKeeper(ctx, m), compile: func() *query { return compileSearch(&c, ch.State, now) }}
+		if err := s.run(ctx, ch, open, q.keptHeaders); err != nil {
 			return SearchResult{}, err
 		}
-		found = found.Union(more)
+		found = found.Union(s.found)
 	}
 	return SearchResult{found, highestModSeq(ch, found)}, nil
 }
@@ -83,20 +89,74 @@ func (q *query) byMeta(ch *Changes) (found, open UIDSet) {
 // searchBlock is how many messages a worker takes at a time.
 const searchBlock = 64
 
-// searchContent opens messages, by as many workers as there are.
-func searchContent(ctx context.Context, m Mailbox, uids UIDSet, compile func() *query) (found UIDSet, err error) {
-	var mu sync.Mutex
-	err = eachBlock(ctx, uids, func(ctx context.Context) func(UIDSet) error {
-		q := compile()
+// contentSearch is the part of a search that the Metas do not decide.
+type contentSearch struct {
+	m       Mailbox
+	keeper  *headerKeeper
+	compile func() *query
+
+	missing UIDSet // messages of which no header is kept, but should be
+	mu      sync.Mutex
+	found   UIDSet
+}
+
+// run looks at what is kept of the headers, if that is of use, and then into the messages.
+func (s *contentSearch) run(ctx context.Context, ch *Changes, uids UIDSet, kept bool) (err error) {
+	if kept && s.keeper.derived {
+		if uids, err = s.searchKept(ch, uids); err != nil {
+			return err
+		}
+		defer s.keeper.flush()
+	}
+	return eachBlock(ctx, uids, searchBlock, func(ctx context.Context) func(UIDSet) error {
+		q := s.compile()
 		return func(block UIDSet) error {
-			set, err := q.read(ctx, m, block)
-			mu.Lock()
-			defer mu.Unlock()
-			found = found.Union(set)
+			set, err := s.read(ctx, q, block)
+			s.add(set)
 			return err
 		}
 	})
-	return found, err
+}
+
+func (s *contentSearch) add(found UIDSet) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.found = s.found.Union(found)
+}
+
+// searchKept returns the messages that must be opened.
+func (s *contentSearch) searchKept(ch *Changes, uids UIDSet) (open UIDSet, err error) {
+	metas := make([]Meta, 0, uids.Len())
+	for meta := range ch.Messages {
+		if uids.Contains(meta.UID) {
+			metas = append(metas, meta)
+		}
+	}
+	s.missing, err = s.keeper.eachKept(uids, func() (func(UID, *mime.Header), func()) {
+		q := s.compile()
+		var yes, unknown UIDSetBuilder
+		one := func(uid UID, h *mime.Header) {
+			i, ok := slices.BinarySearchFunc(metas, uid, func(m Meta, u UID) int { return cmp.Compare(m.UID, u) })
+			if !ok {
+				return
+			}
+			q.start(metas[i])
+			q.header, q.partial = h, true
+			switch q.holds() {
+			case holdsYes:
+				yes.Add(uid)
+			case holdsUnknown:
+				unknown.Add(uid)
+			}
+		}
+		return one, func() {
+			s.add(yes.Set())
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			open = open.Union(unknown.Set())
+		}
+	})
+	return open.Union(s.missing), err
 }
 
 // chunks cuts a set into sets of at most n UIDs.
@@ -130,9 +190,9 @@ func chunks(uids UIDSet, n int) func(func(UIDSet) bool) {
 }
 
 // read opens messages one after the other and returns those that match.
-func (q *query) read(ctx context.Context, m Mailbox, uids UIDSet) (UIDSet, error) {
+func (s *contentSearch) read(ctx context.Context, q *query, uids UIDSet) (UIDSet, error) {
 	var found UIDSetBuilder
-	for msg, err := range m.Read(ctx, uids) {
+	for msg, err := range s.m.Read(ctx, uids) {
 		if msg.UID != 0 && errors.Is(err, ErrGone) {
 			continue
 		}
@@ -148,6 +208,9 @@ func (q *query) read(ctx context.Context, m Mailbox, uids UIDSet) (UIDSet, error
 		}
 		if ok {
 			found.Add(msg.UID)
+		}
+		if q.header != nil && s.missing.Contains(msg.UID) {
+			s.keeper.keep(msg.UID, q.header)
 		}
 	}
 	return found.Set(), nil

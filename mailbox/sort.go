@@ -36,7 +36,7 @@ type SortOrder struct {
 
 // Sort returns uids in the order of keys; messages that are equal in all of them are in ascending order
 // of UIDs. Texts are compared as i;unicode-casemap does (RFC 5051). Messages are opened only for keys
-// that need their header, and kept in memory is only what is compared. UIDs without message are left out.
+// that need their header, once where the store is Derived (see Search); in memory is only what is compared. UIDs without message are left out.
 func Sort(ctx context.Context, m Mailbox, uids UIDSet, order []SortOrder) ([]UID, error) {
 	ch, err := m.Changes(ctx, 0)
 	if err != nil {
@@ -170,45 +170,79 @@ func (i *sortItem) compareKey(other *sortItem, key SortKey) int {
 	}
 }
 
-// readItems reads the headers of messages and hands each to fill, in no order, by several goroutines.
-// items are ascending by UID. Messages that are gone stay unread.
+// readItems hands the headers of messages to fill, in no order, by several goroutines: kept ones, else
+// those of the messages. items are ascending by UID. Messages that are gone stay unread.
 func readItems(ctx context.Context, m Mailbox, uids UIDSet, items []*sortItem, fill func(*sortItem, *mime.Header)) error {
-	return eachBlock(ctx, uids, func(ctx context.Context) func(UIDSet) error {
-		return func(block UIDSet) error {
-			for msg, err := range m.Read(ctx, block) {
-				if msg.UID != 0 && errors.Is(err, ErrGone) {
-					continue
-				}
-				if err != nil {
-					return err
-				}
-				at, ok := slices.BinarySearchFunc(items, msg.UID, func(i *sortItem, u UID) int { return cmp.Compare(i.meta.UID, u) })
-				if !ok {
-					continue
-				}
-				h, err := readHeader(msg.Content)
-				if errors.Is(err, ErrGone) {
-					continue
-				}
-				if err != nil {
-					return err
-				}
-				item := items[at]
-				item.meta.Size, item.read = msg.Content.Size(), true
-				fill(item, h)
-			}
+	item := func(uid UID) *sortItem {
+		at, ok := slices.BinarySearchFunc(items, uid, func(i *sortItem, u UID) int { return cmp.Compare(i.meta.UID, u) })
+		if !ok {
 			return nil
+		}
+		return items[at]
+	}
+	keeper := newHeaderKeeper(ctx, m)
+	missing, err := keeper.eachKept(uids, func() (func(UID, *mime.Header), func()) {
+		return func(uid UID, h *mime.Header) {
+			if i := item(uid); i != nil && i.meta.Size >= 0 {
+				i.read = true
+				fill(i, h)
+			}
+		}, func() {}
+	})
+	if err != nil {
+		return err
+	}
+	var sizeless UIDSetBuilder // which reading tells
+	for _, i := range items {
+		if i.meta.Size < 0 && uids.Contains(i.meta.UID) {
+			sizeless.Add(i.meta.UID)
+		}
+	}
+	defer keeper.flush()
+	return eachBlock(ctx, missing.Union(sizeless.Set()), searchBlock, func(ctx context.Context) func(UIDSet) error {
+		return func(block UIDSet) error {
+			return readHeaders(ctx, m, block, func(msg Message, h *mime.Header) {
+				if i := item(msg.UID); i != nil {
+					i.meta.Size, i.read = msg.Content.Size(), true
+					fill(i, h)
+				}
+				if missing.Contains(msg.UID) {
+					keeper.keep(msg.UID, h)
+				}
+			})
 		}
 	})
 }
 
-// eachBlock hands blocks of a set to workers, each made by worker; the first error ends the others' context.
-func eachBlock(ctx context.Context, uids UIDSet, worker func(context.Context) func(UIDSet) error) error {
+// readHeaders reads the headers of messages, passing over those that are gone.
+func readHeaders(ctx context.Context, m Mailbox, uids UIDSet, do func(Message, *mime.Header)) error {
+	for msg, err := range m.Read(ctx, uids) {
+		if msg.UID != 0 && errors.Is(err, ErrGone) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		h, err := readHeader(msg.Content)
+		if errors.Is(err, ErrGone) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		do(msg, h)
+	}
+	return nil
+}
+
+// eachBlock hands blocks of a set, of size UIDs each, to workers, each made by worker; the first error ends the
+// others' context.
+func eachBlock(ctx context.Context, uids UIDSet, size int, worker func(context.Context) func(UIDSet) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	blocks := make(chan UIDSet)
 	var all sync.WaitGroup
-	for range min(searchWorkers, (uids.Len()+searchBlock-1)/searchBlock) {
+	for range min(searchWorkers, (uids.Len()+size-1)/size) {
 		all.Go(func() {
 			do := worker(ctx)
 			for block := range blocks {
@@ -218,7 +252,7 @@ func eachBlock(ctx context.Context, uids UIDSet, worker func(context.Context) fu
 			}
 		})
 	}
-	for block := range chunks(uids, searchBlock) {
+	for block := range chunks(uids, size) {
 		select {
 		case blocks <- block:
 			continue

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/goniec-mail/goniec/faultfs"
 	"github.com/goniec-mail/goniec/mailbox"
 	"github.com/goniec-mail/goniec/maildir"
 )
@@ -219,19 +221,44 @@ func BenchmarkOpen100k(b *testing.B) {
 	})
 }
 
-// BenchmarkFlags10k changes a flag of 10,000 messages.
+// BenchmarkFlags10k changes a flag of 10,000 messages; "bare-ms" is what the renames and one sync of the directory take
+// alone, in alternating rounds.
 func BenchmarkFlags10k(b *testing.B) {
 	root := bigFolder(b, 10_000)
+	bare := bigFolder(b, 10_000)
 	s, a, m := visit(b, root, 0)
 	defer s.Close()
 	defer a.Close()
 	defer m.Close()
-	op := mailbox.FlagsAdd
+	op, took := mailbox.FlagsAdd, time.Duration(0)
 	for b.Loop() {
 		_, err := m.SetFlags(b.Context(), mailbox.AllUIDs(), mailbox.FlagChange{Op: op, Flags: mailbox.FlagList{System: mailbox.Seen}})
 		require.NoError(b, err)
+		b.StopTimer()
+		took += renameAll(b, filepath.Join(bare, "u", "cur"), op == mailbox.FlagsAdd)
 		op = mailbox.FlagsAdd + mailbox.FlagsRemove - op
+		b.StartTimer()
 	}
+	b.ReportMetric(float64(took.Microseconds())/1000/float64(b.N), "bare-ms")
+}
+
+func renameAll(b *testing.B, path string, seen bool) time.Duration {
+	dir, err := faultfs.OS{}.OpenDir(path)
+	require.NoError(b, err)
+	defer dir.Close()
+	names, err := dir.Names()
+	require.NoError(b, err)
+	slices.Sort(names)
+	start := time.Now()
+	for _, n := range names {
+		to := n + "S"
+		if !seen {
+			to = n[:len(n)-1]
+		}
+		require.NoError(b, dir.Rename(n, dir, to))
+	}
+	require.NoError(b, dir.Sync())
+	return time.Since(start)
 }
 
 // BenchmarkAppend8 appends from 8 goroutines to one folder.
@@ -277,4 +304,66 @@ func mailboxDerived(b *testing.B, m mailbox.Mailbox) (n int) {
 		n++
 	}
 	return n
+}
+
+// BenchmarkHeaders10k searches, sorts and threads 10,000 messages of 4 KB by their headers: "read" from the
+// messages, as a store does that keeps nothing; "kept" from goniec-derived; "first" has to fill it.
+func BenchmarkHeaders10k(b *testing.B) {
+	const n = 10_000
+	root := b.TempDir()
+	s, a, m := visit(b, root, 0)
+	defer s.Close()
+	defer a.Close()
+	defer m.Close()
+	_, err := mailbox.AppendAll(b.Context(), m, func(yield func(mailbox.NewMessage, error) bool) {
+		for i := range n {
+			head := fmt.Sprintf("Return-Path: <alice@example.org>\r\nReceived: from mail.example.org (mail.example.org [192.0.2.1])\r\n"+
+				"\tby mx.example.net with ESMTPS id %[1]d;\r\n\tSat, 3 Jan 2026 10:00:00 +0100\r\n"+
+				"From: Alice %[1]d <alice@example.org>\r\nTo: bob@example.org, carol@example.org\r\nSubject: Re: message %[1]d of many\r\n"+
+				"Date: Sat, 3 Jan 2026 10:%02[2]d:00 +0100\r\nMessage-ID: <%[1]d@example.org>\r\nReferences: <%[3]d@example.org>\r\n\r\n", i, i%60, i/3)
+			if !yield(mailbox.NewMessage{Msg: strings.NewReader(head + text4K)}, nil) {
+				return
+			}
+		}
+	})
+	require.NoError(b, err)
+	time.Sleep(2100 * time.Millisecond) // so that the folder need not be listed
+	ctx := b.Context()
+	jobs := []struct {
+		name string
+		do   func(m mailbox.Mailbox) (int, error)
+	}{
+		{"subject", func(m mailbox.Mailbox) (int, error) {
+			res, err := mailbox.Search(ctx, m, mailbox.Criterion{Key: mailbox.KeyHeader, Field: "Subject", Text: "Message 99"})
+			return res.UIDs.Len(), err
+		}},
+		{"sort", func(m mailbox.Mailbox) (int, error) {
+			uids, err := mailbox.Sort(ctx, m, mailbox.AllUIDs(), []mailbox.SortOrder{{Key: mailbox.SortSubject}, {Key: mailbox.SortDate}})
+			return len(uids), err
+		}},
+		{"thread", func(m mailbox.Mailbox) (int, error) {
+			nodes, err := mailbox.Thread(ctx, m, mailbox.AllUIDs(), mailbox.ThreadReferences)
+			return len(nodes), err
+		}},
+	}
+	for _, job := range jobs {
+		want, err := job.do(m)
+		require.NoError(b, err)
+		require.Positive(b, want)
+		for mode, box := range map[string]mailbox.Mailbox{"read": struct{ mailbox.Mailbox }{m}, "first": m, "kept": m} {
+			b.Run(job.name+"/"+mode, func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					if mode == "first" {
+						b.StopTimer()
+						require.NoError(b, os.Remove(filepath.Join(root, "u", "goniec-derived")))
+						b.StartTimer()
+					}
+					n, err := job.do(box)
+					require.NoError(b, err)
+					require.Equal(b, want, n)
+				}
+			})
+		}
+	}
 }

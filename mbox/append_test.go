@@ -107,7 +107,7 @@ func TestF08_Crash(t *testing.T) {
 	large := "Subject: new\r\n\r\n" + strings.Repeat("0123456789abcde\r\n", 60)
 	for _, setup := range [][]string{nil, {"one\r\n", "Subject: two\r\n\r\ntwo"}} {
 		report, err := faultfs.EachCrash(faultfs.CrashPlan{
-			Seed: 1, Limit: 300,
+			Seed: 1, Limit: 100,
 			Setup: func(c *faultfs.Crash) error {
 				for _, m := range setup {
 					if err := appendText(c, "/box", m); err != nil {

@@ -37,4 +37,28 @@
 // the message is written and synced, and only then acknowledged. An error cuts the file to its old size. After a crash the
 // next user finds by the journal's checksums whether the message is whole, and otherwise removes it;
 // what other programs have appended meanwhile is never removed.
+//
+// Store removes messages in place, from ".file.goniec-rewrite", so that a crash leaves the old file or the new.
+//
+// # Store
+//
+// UIDs, mod-sequences and flags are in the index ".file.goniec-mbox", which grows with each change and is made
+// anew when messages are removed; without it all messages get new UIDs under a higher UIDVALIDITY. Messages that other
+// programs move, and flags that they change in Status, X-Status and X-Keywords, are known again by the content. Messages
+// that Store has written begin with these fields in a fixed width, kept up to date for other programs; the reader of a
+// message never sees them.
+//
+// # Limits
+//
+//   - Of messages that other programs have written, Status, X-Status, X-Keywords, X-UID, X-IMAP, X-IMAPbase and Content-Length
+//     are not shown, and Store does not change them: other programs do not see the flags that it gives these messages.
+//   - The zone of other programs' From_ lines is unknown: they count as UTC. Envelope senders are not kept by Store.
+//   - The folder-internal message of UW IMAP is shown as a message.
+//   - Each message that is read is copied (to a temporary file above 64 KiB). Expunge copies all that follows
+//     in the file twice. The index is read again when nobody had the folder open, and when another process has
+//     changed it, in time proportional to the folder.
+//   - No special uses, subscriptions, quota, notifications or derived data; mailbox's fall-backs serve.
+//   - Renaming a folder with children takes two steps; a crash between leaves the children behind.
+//   - The files beside the mailbox are left there by Rename only if the system fails; a dotlock that a power
+//     cut has left is honoured for ten minutes.
 package mbox

@@ -95,7 +95,7 @@ func ParseFromLine(line []byte) (f FromLine, ok bool) {
 func wordStarts(s string) func(func(int) bool) {
 	return func(yield func(int) bool) {
 		for i := 0; i+3 < len(s); i++ {
-			if (i == 0 || s[i-1] == ' ') && indexName(weekdays, s[i:i+3]) >= 0 && !yield(i) {
+			if (i == 0 || s[i-1] == ' ') && nameIndex(weekdays, s[i:i+3]) >= 0 && !yield(i) {
 				return
 			}
 		}
@@ -107,8 +107,8 @@ const (
 	months   = "JanFebMarAprMayJunJulAugSepOctNovDec"
 )
 
-// indexName returns the place of a name of three letters in a table, -1 when it is not there.
-func indexName(table, name string) int {
+// nameIndex returns the place of a name of three letters in a table, -1 when it is not there.
+func nameIndex(table, name string) int {
 	if len(name) != 3 {
 		return -1
 	}
@@ -161,7 +161,7 @@ func (d *fromDate) complete() bool { return d.month >= 0 && d.day >= 0 && d.year
 
 // take puts a word where it belongs; false when it belongs nowhere.
 func (d *fromDate) take(word string) bool {
-	if m := indexName(months, word); m >= 0 && d.month < 0 {
+	if m := nameIndex(months, word); m >= 0 && d.month < 0 {
 		d.month = m
 		return true
 	}

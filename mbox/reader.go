@@ -162,7 +162,9 @@ func (r *Reader) open() error {
 		return nil
 	}
 	r.opened = true
-	r.buf = make([]byte, readerBuffer)
+	if r.buf == nil {
+		r.buf = make([]byte, readerBuffer)
+	}
 	r.fill()
 	if r.dialect == Auto {
 		rep, err := Detect(bytes.NewReader(r.buf[:r.w]), r.err == io.EOF)

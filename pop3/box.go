@@ -2,7 +2,9 @@ package pop3
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/goniec-mail/goniec"
 	"github.com/goniec-mail/goniec/auth"
@@ -65,45 +67,53 @@ func (s *settings) open(ctx context.Context, user string) (_ *box, err error) {
 	return b, nil
 }
 
-// measure reads the messages whose size the store does not know: LIST promises exact octets.
+// measure reads the messages whose size the store does not know: LIST promises exact octets. One message that can not be read
+// must not lock its owner out of the others: it counts as empty here, and RETR says what is wrong with it.
 func (b *box) measure(ctx context.Context) error {
-	var unknown mailbox.UIDSet
+	var unknown []mailbox.UID
 	at := map[mailbox.UID]int{}
 	for i, m := range b.messages {
 		if m.Size < 0 {
-			unknown = unknown.Union(mailbox.UIDs(m.UID))
+			unknown = append(unknown, m.UID)
 			at[m.UID] = i
 		}
 	}
 	if len(unknown) == 0 {
 		return nil
 	}
-	for m, err := range b.inbox.Read(ctx, unknown) {
-		if err != nil {
+	for m, err := range b.inbox.Read(ctx, mailbox.UIDs(unknown...)) {
+		switch {
+		case err == nil:
+			b.messages[at[m.UID]].Size = m.Content.Size()
+		case m.UID == 0:
 			return err
+		case errors.Is(err, mailbox.ErrGone):
+			continue
+		default:
+			b.messages[at[m.UID]].Size = 0
 		}
-		b.messages[at[m.UID]].Size = m.Content.Size()
 		delete(at, m.UID)
 	}
-	for _, i := range at { // expunged by others meanwhile
-		b.messages[i].Size = 0
-		b.deleted[i] = true
-	}
+	// What others have expunged meanwhile is no part of the snapshot. Nothing has a number yet.
+	b.messages = slices.DeleteFunc(b.messages, func(m mailbox.Meta) bool {
+		_, gone := at[m.UID]
+		return gone
+	})
 	return nil
 }
 
 // update removes the marked messages, all or none (RFC 1939 §6).
 func (b *box) update(ctx context.Context) error {
-	var uids mailbox.UIDSet
+	var uids []mailbox.UID // joined at once: set by set would take quadratic time
 	for i, m := range b.messages {
 		if b.deleted[i] {
-			uids = uids.Union(mailbox.UIDs(m.UID))
+			uids = append(uids, m.UID)
 		}
 	}
 	if len(uids) == 0 {
 		return nil
 	}
-	_, err := b.inbox.Expunge(ctx, uids)
+	_, err := b.inbox.Expunge(ctx, mailbox.UIDs(uids...))
 	return err
 }
 
@@ -116,7 +126,7 @@ func (b *box) reset() {
 	}
 }
 
-// close frees the snapshot and the lock.
+// close frees the snapshot and the lock. It may be called again.
 func (b *box) close() {
 	if b.unlock != nil {
 		b.unlock()
@@ -127,6 +137,7 @@ func (b *box) close() {
 	if b.account != nil {
 		_ = b.account.Close()
 	}
+	b.unlock, b.inbox, b.account = nil, nil, nil
 }
 
 // leave frees what the session holds.

@@ -70,6 +70,7 @@ func (s *settings) handle(ctx context.Context, nc *netserver.Conn) {
 	defer c.leave()
 	c.ok("%s POP3 ready", c.name)
 	err := c.loop(ctx)
+	c.leave() // before the last reply is sent: a client that comes back at once finds the lock free
 	_ = c.out.Flush()
 	c.log.LogAttrs(ctx, slog.LevelInfo, "session",
 		slog.String("remote", nc.RemoteAddr().String()), slog.String("user", c.account), slog.Int("retr", c.retrs),
@@ -112,34 +113,34 @@ func (c *conn) loop(ctx context.Context) error {
 	}
 }
 
-// readCommand waits for a line. Replies of pipelined commands leave in one write.
+// readCommand waits for a command.
 func (c *conn) readCommand() (string, error) {
+	if c.state == transaction {
+		return c.readLine(c.IdleTimeout, maxLine)
+	}
+	return c.readLine(c.LoginTimeout, maxLine)
+}
+
+// readLine waits for a line of at most limit octets. Replies of pipelined commands leave in one write. A client that takes
+// too long is left without a word, as RFC 1939 §3 wants it: it would take a reply for that to its next command.
+func (c *conn) readLine(timeout time.Duration, limit int) (string, error) {
 	if c.in.Buffered() == 0 {
 		if err := c.out.Flush(); err != nil {
 			return "", err
 		}
 	}
-	timeout := c.LoginTimeout
-	if c.state == transaction {
-		timeout = c.IdleTimeout
-	}
 	if err := c.net.BeginIdle(timeout); err != nil {
 		return "", c.goodbye(err)
 	}
-	line, err := c.in.ReadLine(maxLine)
+	line, err := c.in.ReadLine(limit)
 	if idleErr := c.net.EndIdle(); idleErr != nil {
 		return "", c.goodbye(idleErr)
 	}
 	var fault crlf.Error
-	switch {
-	case err == nil:
-		return string(line), nil
-	case errors.As(err, &fault) && fault.InStep():
+	if errors.As(err, &fault) && fault.InStep() {
 		return "", refuse("command line refused: %s", fault)
-	case errors.Is(err, netserver.ErrStageTimeout):
-		c.err(&reply{code: "SYS/TEMP", text: "no command for too long, goodbye"})
 	}
-	return "", err
+	return string(line), err
 }
 
 // goodbye tells the client that the server shuts down.

@@ -27,10 +27,11 @@
 //
 // # Limits
 //
-// A command line has at most 255 octets (RFC 2449 §4), 12,288 in an AUTH exchange. Idle clients are
+// A command line has at most 512 octets (RFC 2449 §4 wants 255), 12,288 in an AUTH exchange. Idle clients are
 // closed after 10 minutes (RFC 1939 §3). Messages are streamed. The snapshot takes 48 bytes a message.
 //
 // # What is not here yet
 //
-// APOP, LOGIN-DELAY, and a client.
+// APOP, LOGIN-DELAY, and a client. A stored message with bare CR or LF is sent with CRLF for each, so that it is a
+// little longer than the size that LIST gives.
 package pop3

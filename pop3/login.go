@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/goniec-mail/goniec/auth"
-	"github.com/goniec-mail/goniec/internal/netserver"
 )
 
 // capa lists what works in this state of this connection (RFC 2449 §5).
@@ -91,10 +90,10 @@ func (c *conn) auth(ctx context.Context, arg string) error {
 	if err != nil {
 		return authFailed(err)
 	}
-	var broken error // of the connection, not of the exchange
+	var broken error // of the connection or the line, not of the exchange
 	id, err := auth.Run(ctx, x, initial, func(challenge string) (string, error) {
 		fmt.Fprintf(&c.out, "+ %s\r\n", challenge)
-		line, err := c.readResponse()
+		line, err := c.readLine(c.LoginTimeout, auth.MaxLine)
 		broken = err
 		return line, err
 	})
@@ -105,19 +104,6 @@ func (c *conn) auth(ctx context.Context, arg string) error {
 		return authFailed(err)
 	}
 	return c.enter(ctx, id)
-}
-
-// readResponse reads a line of an exchange.
-func (c *conn) readResponse() (string, error) {
-	if err := c.out.Flush(); err != nil {
-		return "", err
-	}
-	c.net.StartStage(netserver.Pace{Total: c.LoginTimeout})
-	line, err := c.in.ReadLine(auth.MaxLine)
-	if err != nil {
-		return "", err
-	}
-	return string(line), nil
 }
 
 // stls goes over to TLS (RFC 2595 §4). Nothing that was said before counts any more.
@@ -150,9 +136,13 @@ func (c *conn) utf8(context.Context, string) error {
 	return nil
 }
 
-// lang lists or chooses the language of replies (RFC 6856 §3).
+// lang lists or chooses the language of replies (RFC 6856 §3). A range such as en-GB finds en, as in the look-up of RFC 4647 §3.4.
 func (c *conn) lang(_ context.Context, arg string) error {
-	switch strings.ToLower(strings.TrimSpace(arg)) {
+	tag := strings.ToLower(strings.TrimSpace(arg))
+	if language, _, _ := strings.Cut(tag, "-"); language == "en" {
+		tag = "en"
+	}
+	switch tag {
 	case "":
 		c.ok("languages follow")
 		fmt.Fprint(&c.out, "en English\r\n.\r\n")

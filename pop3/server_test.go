@@ -1,6 +1,7 @@
 package pop3_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/ecdsa"
@@ -11,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"log/slog"
 	"maps"
 	"math/big"
@@ -26,6 +28,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/goniec-mail/goniec"
 	"github.com/goniec-mail/goniec/auth"
 	"github.com/goniec-mail/goniec/internal/dialogue"
 	"github.com/goniec-mail/goniec/mailbox"
@@ -234,6 +237,149 @@ func TestShutdownBeforeServe(t *testing.T) {
 func TestMisconfigured(t *testing.T) {
 	require.ErrorContains(t, (&pop3.Server{Addr: "127.0.0.1:0"}).ListenAndServe(), "Store or Server.Auth is nil")
 	require.ErrorContains(t, (&pop3.Server{Addr: "127.0.0.1:0"}).ListenAndServeTLS(), "Store or Server.Auth is nil")
+}
+
+// RFC 1939 §3: a client that says nothing for too long is left without a word, and nothing is removed.
+func TestAutologoutIsSilent(t *testing.T) {
+	f := newFixture(t)
+	f.users["alice"] = "secret"
+	f.deliver(t, "alice", "Subject: x\r\n\r\nx\r\n")
+	f.IdleTimeout, f.LoginTimeout = 100*time.Millisecond, 100*time.Millisecond
+	addr := f.start(t)
+	for input, want := range map[string]string{
+		"":               "",
+		"AUTH PLAIN\r\n": "+ \r\n",
+		"USER alice\r\nPASS secret\r\nDELE 1\r\n": "+OK send PASS\r\n+OK 1 messages (17 octets)\r\n+OK message 1 marked\r\n",
+	} {
+		c, err := net.Dial("tcp", addr)
+		require.NoError(t, err)
+		defer c.Close()
+		_, err = io.WriteString(c, input)
+		require.NoError(t, err)
+		got, err := io.ReadAll(c)
+		require.NoError(t, err)
+		_, rest, _ := strings.Cut(string(got), "\r\n") // the greeting
+		require.Equal(t, want, rest)
+	}
+	c := login(t, addr)
+	_, err := io.WriteString(c, "QUIT\r\n")
+	require.NoError(t, err)
+	got, _ := io.ReadAll(c)
+	require.Contains(t, string(got), "+OK 1 messages")
+}
+
+// slowUnlock is a folder whose lock takes time to free.
+type slowUnlock struct {
+	mailbox.Store
+}
+
+type slowAccount struct{ mailbox.Account }
+
+type slowBox struct{ mailbox.Mailbox }
+
+func (s slowUnlock) Account(ctx context.Context, user string) (mailbox.Account, error) {
+	a, err := s.Store.Account(ctx, user)
+	return slowAccount{a}, err
+}
+
+func (s slowAccount) Open(ctx context.Context, name string) (mailbox.Mailbox, error) {
+	m, err := s.Account.Open(ctx, name)
+	return slowBox{m}, err
+}
+
+func (s slowBox) Lock(ctx context.Context) (func(), error) {
+	unlock, err := s.Mailbox.(mailbox.Locker).Lock(ctx)
+	return func() { time.Sleep(50 * time.Millisecond); unlock() }, err
+}
+
+// RFC 1939 §6: a client that comes back as soon as it has the reply to QUIT finds the lock free.
+func TestBackAtOnce(t *testing.T) {
+	f := newFixture(t)
+	f.users["alice"] = "secret"
+	f.Store = slowUnlock{f.store}
+	addr := f.start(t)
+	for range 5 {
+		c := login(t, addr)
+		_, err := io.WriteString(c, "QUIT\r\n")
+		require.NoError(t, err)
+		r := bufio.NewReader(c)
+		for {
+			line, err := r.ReadString('\n')
+			require.NoError(t, err)
+			require.NotContains(t, line, "IN-USE")
+			if line == "+OK goodbye\r\n" {
+				break // at once, before the connection is closed
+			}
+		}
+	}
+}
+
+// unsized is a folder whose store does not know sizes, and loses a message while they are measured.
+type unsized struct {
+	mailbox.Source
+	gone, broken string
+}
+
+func (u unsized) Folders(context.Context, string) iter.Seq2[mailbox.Info, error] {
+	return func(yield func(mailbox.Info, error) bool) { yield(mailbox.Info{Name: "INBOX"}, nil) }
+}
+
+func (u unsized) List(context.Context, string, string) iter.Seq2[mailbox.Item, error] {
+	return func(yield func(mailbox.Item, error) bool) {
+		for _, key := range []string{"a", "b", "c"} {
+			if !yield(mailbox.Item{Key: key, Size: -1}, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (u unsized) Read(_ context.Context, _, _, key string) (goniec.Content, error) {
+	if key == u.gone {
+		return nil, mailbox.ErrNotFound
+	}
+	if key == u.broken {
+		return nil, errors.New("disk on fire")
+	}
+	return strings.NewReader("Subject: " + key + "\r\n\r\n"), nil
+}
+
+func (u unsized) Notify(context.Context, string) <-chan struct{} { return nil }
+
+// What is gone before a session has its numbers has none, and RSET does not bring it back.
+func TestGoneWhileMeasured(t *testing.T) {
+	for gone, want := range map[string]string{"a": "bc", "b": "ac", "c": "ab", "": "abc"} {
+		f := newFixture(t)
+		f.users["alice"] = "secret"
+		f.Store = mailbox.FromSource(unsized{gone: gone})
+		c := login(t, f.start(t))
+		_, err := io.WriteString(c, "STAT\r\nRSET\r\nSTAT\r\nRETR 1\r\nRETR 2\r\nQUIT\r\n")
+		require.NoError(t, err)
+		got, err := io.ReadAll(c)
+		require.NoError(t, err)
+		stat := fmt.Sprintf("+OK %d %d\r\n", len(want), 14*len(want))
+		require.Equal(t, 2, strings.Count(string(got), stat), "%s", got)
+		require.Contains(t, string(got), "Subject: "+want[:1])
+		require.Contains(t, string(got), "Subject: "+want[1:2])
+	}
+}
+
+// One message that can not be read does not lock its owner out of the others.
+func TestUnreadableMessage(t *testing.T) {
+	for _, broken := range []string{"a", "b", "c"} {
+		f := newFixture(t)
+		f.users["alice"] = "secret"
+		f.Store = mailbox.FromSource(unsized{broken: broken})
+		c := login(t, f.start(t))
+		_, err := io.WriteString(c, "STAT\r\nRETR 1\r\nRETR 2\r\nRETR 3\r\nQUIT\r\n")
+		require.NoError(t, err)
+		got, err := io.ReadAll(c)
+		require.NoError(t, err)
+		require.Contains(t, string(got), "+OK 3 28\r\n")
+		require.Equal(t, 2, strings.Count(string(got), "Subject: "))
+		require.Equal(t, 1, strings.Count(string(got), "-ERR [SYS/TEMP] RETR failed, try again later\r\n"))
+		require.Contains(t, string(got), "+OK goodbye")
+	}
 }
 
 // Messages of every form come out in wire form, and TOP at every cut gives the right lines.

@@ -98,12 +98,15 @@ func (c *conn) retr(ctx context.Context, arg string) error {
 
 // top sends the header, the empty line and n lines of the body (RFC 1939 §7).
 func (c *conn) top(ctx context.Context, arg string) error {
-	num, count, ok := strings.Cut(arg, " ")
-	n, err := strconv.ParseUint(count, 10, 31)
-	if !ok || err != nil {
+	args := strings.Fields(arg)
+	if len(args) != 2 {
 		return refuse("TOP needs a message number and a number of lines")
 	}
-	i, err := c.number(num)
+	n, err := strconv.ParseUint(args[1], 10, 31)
+	if err != nil {
+		return refuse("TOP needs a message number and a number of lines")
+	}
+	i, err := c.number(args[0])
 	if err != nil {
 		return err
 	}

@@ -71,8 +71,9 @@ type attempt struct {
 // try hands the message to the Deliverer.
 func (a *attempt) try(ctx context.Context, body Body) {
 	l := a.l
-	env := l.Envelope.Clone()
-	env.To = env.To[:0]
+	env := new(goniec.Envelope)
+	*env = *l.Envelope // a mailing shares it among its jobs: nothing that it refers to is changed
+	env.To = make([]goniec.Recipient, 0, len(l.Rcpts))
 	for _, r := range l.Rcpts {
 		env.To = append(env.To, l.Envelope.To[r])
 	}
@@ -187,6 +188,9 @@ func (a *attempt) settle(ctx context.Context, body Body) {
 		}
 		a.q.event(Event{Kind: Reported, ID: a.l.ID, From: a.l.Envelope.From})
 	}
+	if a.toldDelay && a.l.Kind == KindMail {
+		a.q.Notice(NoticeDelay, fmt.Sprintf("%s from %s for %s is delayed", a.l.ID, a.l.Envelope.From.Path(), oneLine(a.l.Dest)))
+	}
 	if a.toldDelay {
 		a.q.event(Event{Kind: Delayed, ID: a.l.ID, From: a.l.Envelope.From, Dest: a.l.Dest})
 	}
@@ -216,6 +220,7 @@ func (a *attempt) commit(ctx context.Context, st Settlement) bool {
 			q.o.logger.Warn("queue: the outcome comes too late; it may be tried again", "id", string(a.l.ID))
 			return false
 		}
+		q.Notice(NoticeResource, "an outcome can not be recorded: "+err.Error())
 		q.o.logger.Error("queue: outcome not recorded; trying again", "id", string(a.l.ID), "err", err)
 		select {
 		case <-time.After(wait):
@@ -246,6 +251,7 @@ func (a *attempt) tell() {
 		q.o.logger.Log(context.Background(), level, e.Kind.String(), "id", string(l.ID), "to", o.to.Address.String(),
 			"dest", l.Dest, "text", e.Text())
 		q.event(e)
+		a.noteOutcome(&o)
 	}
 }
 

@@ -83,15 +83,16 @@ type FileStore struct {
 	clean   sync.RWMutex
 	stripes [64]sync.Mutex // by message, for changes
 
-	mu      sync.Mutex
-	x       *index
-	taken   map[uint64]bool           // IDs of Puts under way
-	keying  map[keyHash]chan struct{} // keys of Puts under way
-	token   uint64
-	closed  bool
-	wake    chan struct{}
-	started map[started]bool // during recovery: attempts without end
-	scratch op               // during recovery
+	mu       sync.Mutex
+	x        *index
+	taken    map[uint64]bool           // IDs of Puts under way
+	keying   map[keyHash]chan struct{} // keys of Puts under way
+	mailings []cachedMailing           // read lately
+	token    uint64
+	closed   bool
+	wake     chan struct{}
+	started  map[started]bool // during recovery: attempts without end
+	scratch  op               // during recovery
 
 	kick chan struct{}
 	done chan struct{} // closed when the maintainer has ended

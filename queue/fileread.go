@@ -8,6 +8,7 @@ import (
 	"hash/crc32"
 	"io"
 	"io/fs"
+	"slices"
 	"sync"
 
 	"github.com/goniec-mail/goniec"
@@ -25,8 +26,52 @@ type stored struct {
 	sum     uint32 // of a body in a file of its own
 }
 
+// mailingCache is how many mailings are kept parsed: each of their many jobs needs the whole envelope.
+const mailingCache = 8
+
+// cached returns a mailing that was read lately.
+func (s *FileStore) cached(id uint64, at loc) *stored {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.mailings {
+		if c.at == at && c.m.op.id == id {
+			return c.m
+		}
+	}
+	return nil
+}
+
+// cachedMailing is a mailing by the place of its put record. What it holds is never changed.
+type cachedMailing struct {
+	at loc
+	m  *stored
+}
+
+func (s *FileStore) cache(at loc, m *stored) {
+	if len(m.op.groups) <= bulkJobs {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.mailings) == mailingCache {
+		s.mailings = s.mailings[1:]
+	}
+	s.mailings = append(s.mailings[:len(s.mailings):len(s.mailings)], cachedMailing{at, m})
+}
+
 // readPut reads the put record of a message. The caller holds s.clean.
 func (s *FileStore) readPut(id uint64, at loc) (*stored, error) {
+	if m := s.cached(id, at); m != nil {
+		return m, nil
+	}
+	m, err := s.parsePut(id, at)
+	if err == nil {
+		s.cache(at, m)
+	}
+	return m, err
+}
+
+func (s *FileStore) parsePut(id uint64, at loc) (*stored, error) {
 	o, seg, err := s.readOp(at, func(o *op) bool { return o.typ == opPut && o.id == id })
 	if err != nil {
 		return nil, err
@@ -100,6 +145,9 @@ func appendTexts(dst []byte, texts []string) []byte {
 // readJob reads what is on disk about a job: its message and its last replies. The caller holds
 // s.clean; j is a copy.
 func (s *FileStore) readJob(j job, group int) (*stored, loc, []string, error) {
+	if m := s.cached(j.id, j.at); m != nil {
+		return m, j.at, m.reasonsOf(group), nil
+	}
 	o, _, err := s.readOp(j.at, func(o *op) bool {
 		return o.id == j.id && (o.typ == opPut || o.typ == opOutcome && o.groups[0].n == group)
 	})
@@ -124,13 +172,19 @@ func (s *FileStore) readJob(j job, group int) (*stored, loc, []string, error) {
 		return nil, loc{}, nil, err
 	}
 	if o.typ == opPut {
-		for i, g := range m.op.groups {
-			if g.n == group && i < len(m.reasons) {
-				reasons = m.reasons[i]
-			}
-		}
+		reasons = m.reasonsOf(group)
 	}
 	return m, base, reasons, nil
+}
+
+// reasonsOf returns the replies that the put record holds for a group.
+func (m *stored) reasonsOf(group int) []string {
+	for i, g := range m.op.groups {
+		if g.n == group && i < len(m.reasons) {
+			return slices.Clone(m.reasons[i])
+		}
+	}
+	return nil
 }
 
 // findPut looks through a segment for the put record of a message.

@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -62,6 +63,8 @@ type Queue struct {
 	Hostname string
 	// Postmaster gets notices of bounces that can not be delivered. Zero: they are only logged.
 	Postmaster goniec.Address
+	// Notices says of what else Postmaster is told: see Notice. Zero = nothing.
+	Notices Notices
 	// MaxReturn is the largest message of which more than the header is returned in a report, in
 	// octets. 0 = 50 KiB, negative = never more than the header.
 	MaxReturn int64
@@ -82,6 +85,7 @@ type Queue struct {
 	o      settled
 	sched  scheduler
 	panics atomic.Int64
+	notes  noticeState
 }
 
 // settled are the settings with their defaults.
@@ -194,6 +198,7 @@ func (q *Queue) Enqueue(ctx context.Context, env *goniec.Envelope, msg io.Reader
 	id, err := q.Store.Put(ctx, m)
 	switch {
 	case errors.Is(err, ErrFull):
+		q.Notice(NoticeResource, "mail is refused: "+err.Error())
 		return "", goniec.NewStatus(452, goniec.EnhancedCode{4, 3, 1}, "insufficient system storage").WithCause(err)
 	case errors.Is(err, ErrClosed):
 		return "", goniec.NewStatus(451, goniec.EnhancedCode{4, 3, 2}, "the queue is closed").WithCause(err)
@@ -271,6 +276,7 @@ func (q *Queue) guard(what string, f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			q.panics.Add(1)
+			q.Notice(NoticeSoftware, fmt.Sprintf("panic in %s: %v", what, p))
 			q.o.logger.Error("panic", "in", what, "panic", p, "stack", string(debug.Stack()))
 			err = &panicError{what, p}
 		}

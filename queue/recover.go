@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"runtime/debug"
 	"slices"
 	"strings"
 )
@@ -41,8 +42,14 @@ func (s *FileStore) recover() error {
 	if err := s.blame(); err != nil {
 		return err
 	}
+	if s.x.messages > largeQueue {
+		debug.FreeOSMemory() // reading the log leaves garbage of the size of the index
+	}
 	return s.sweepBodies()
 }
+
+// largeQueue is from how many messages on start-up gives memory back.
+const largeQueue = 200_000
 
 // openSegment opens one file of the directory. What can be no segment of ours is moved to the
 // quarantine, so that it does not stand in the way of the others.

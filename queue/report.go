@@ -274,11 +274,30 @@ func dsnStatus(action string, o *outcome) string {
 	case o.kind == Expired:
 		return "5.4.7" // delivery time expired
 	}
-	s := goniec.StatusOf(o.err)
-	if s == nil || s.Enhanced[0] != class {
-		return fmt.Sprintf("%d.0.0", class)
+	if s := goniec.StatusOf(o.err); s != nil && s.Enhanced[0] == class {
+		return s.Enhanced.String()
 	}
-	return s.Enhanced.String()
+	// Without an attempt there is only the text of the last one: "mx said 451 4.7.1 wait".
+	for word := range strings.FieldsSeq(publicReason(o.reason)) {
+		if isEnhanced(word) && word[0] == byte('0'+class) {
+			return word
+		}
+	}
+	return fmt.Sprintf("%d.0.0", class)
+}
+
+// isEnhanced recognises an enhanced status code in a text.
+func isEnhanced(s string) bool {
+	parts := strings.Split(s, ".")
+	if len(parts) != 3 || len(parts[0]) != 1 {
+		return false
+	}
+	for _, p := range parts {
+		if n, err := strconv.Atoi(p); err != nil || n < 0 || n > 999 || len(p) > 3 {
+			return false
+		}
+	}
+	return true
 }
 
 // clean makes one safe line of a value that a client gave.

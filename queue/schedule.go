@@ -227,7 +227,7 @@ func (q *Queue) Run(ctx context.Context) error {
 			q.extend()
 		}
 		until := q.fill(now)
-		timer.Reset(max(earliest(until, s.pollTime(), sweepAt, extendAt).Sub(q.now()), 0))
+		timer.Reset(max(earliest(until, q.sendNotices(now), s.pollTime(), sweepAt, extendAt).Sub(q.now()), 0))
 	}
 }
 

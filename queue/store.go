@@ -160,7 +160,7 @@ type Lease struct {
 
 	Dest     string
 	Rcpts    []int            // recipients still open, as indices of Envelope.To
-	Envelope *goniec.Envelope // the whole one, as it was put
+	Envelope *goniec.Envelope // the whole one, as it was put; may be shared, so never changed
 	Size     int64            // of the body
 	Kind     Kind
 	Since    time.Time

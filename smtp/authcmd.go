@@ -39,7 +39,7 @@ func (c *conn) auth(arg string) (reply, error) {
 	name, initial, _ := strings.Cut(arg, " ")
 	id, err := c.exchange(name, initial)
 	if err != nil {
-		if c.closing {
+		if c.parted {
 			return "", nil
 		}
 		c.errors++

@@ -130,3 +130,19 @@ func TestR01_SlowChunks(t *testing.T) {
 	}
 	require.EqualValues(t, 2, ended.Load())
 }
+
+// A client that pipelines can not know that its only recipient was refused when it sends the message: no error of its own, by
+// BDAT as by DATA.
+func TestPipelinedChunkWithoutRecipient(t *testing.T) {
+	rec := &recorder{}
+	srv := start(t, &smtp.Server{Handler: smtp.DeliverTo(rec)})
+	c := greeted(t, srv)
+	const n = 25 // more than MaxErrors
+	tell(t, c, strings.Repeat("MAIL FROM:<a@example.com>\r\nRCPT TO:<nobody@example.org>\r\nBDAT 3 LAST\r\nabc", n)+"QUIT\r\n")
+	want := []int{}
+	for range n {
+		want = append(want, 250, 550, 554)
+	}
+	require.Equal(t, append(want, 221), rest(t, c))
+	require.Empty(t, rec.got())
+}

@@ -97,7 +97,10 @@ func resolver(r Resolver) Resolver {
 // isListing reports whether an answer means "listed". RFC 5782 §2.1: those in 127.0.0.0/8; 127.255.255.0/24 are errors of the
 // asker's, by the convention of Spamhaus and others; anything else is a domain that was sold and answers everything.
 func isListing(a netip.Addr) bool {
-	b := a.Unmap().As4()
+	if a = a.Unmap(); !a.Is4() {
+		return false
+	}
+	b := a.As4()
 	return b[0] == 127 && (b[1] != 255 || b[2] != 255)
 }
 
@@ -149,7 +152,9 @@ func (s *rdnsSession) Mail(ctx context.Context, env *goniec.Envelope) error {
 		s.asked = true
 		s.c.rdns, s.err = s.r.confirmed(ctx, s.c.Remote().Addr())
 	}
-	env.Origin.RDNS = s.c.rdns
+	if env.Origin.Remote == s.c.Remote() { // not what XFORWARD named
+		env.Origin.RDNS = s.c.rdns
+	}
 	if _, ok := s.c.Identity(); s.err != nil && s.r.Require && !ok {
 		return s.err
 	}

@@ -345,3 +345,17 @@ func TestBDATChunkSizes(t *testing.T) {
 		require.Equal(t, msg, withoutTrace(got[len(got)-1].body))
 	}
 }
+
+// A user table that takes too long does not leave the client without a reply.
+func TestStageTimeoutInAuth(t *testing.T) {
+	hung := auth.AuthenticatorFunc(func(ctx context.Context, _ *auth.Attempt) (auth.Identity, error) {
+		<-ctx.Done()
+		return auth.Identity{}, context.Cause(ctx)
+	})
+	srv, _ := newServer(t, func(s *smtp.Server) {
+		s.Auth, s.AllowInsecureAuth, s.StageTimeout = hung, true, 100*time.Millisecond
+	})
+	c := greeted(t, srv)
+	tell(t, c, "AUTH PLAIN AGFsaWNlAHdvbmRlcg==\r\n")
+	require.Equal(t, []int{421}, rest(t, c))
+}

@@ -508,3 +508,30 @@ func TestOneDomain(t *testing.T) {
 	require.Nil(t, steps[4].Reply)
 	require.Equal(t, "452 4.5.3 one domain at a time, send this one separately", steps[5].Reply.Reply())
 }
+
+// S21: the name that was found for a proxy's address is not that of the client it names, nor the other way round.
+func TestReverseDNSBehindProxy(t *testing.T) {
+	dns := &fakeDNS{hosts: map[string]string{"proxy.example": "127.0.0.1"}, ptrs: map[string]string{"127.0.0.1": "proxy.example."}}
+	rec := &recorder{}
+	srv := start(t, &smtp.Server{
+		XClientFrom: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
+		Handler:     smtp.Chain(smtp.DeliverTo(rec), (&smtp.ReverseDNS{Resolver: dns, Require: true}).Middleware()),
+	})
+	c := greeted(t, srv)
+	const mail = "MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.org>\r\nBDAT 0 LAST\r\n"
+	tell(t, c, mail+"XFORWARD ADDR=192.0.2.7\r\n"+mail+"XFORWARD NAME=c.example ADDR=192.0.2.7\r\n"+mail+"XCLIENT ADDR=203.0.113.8\r\n")
+	until(t, c, "\r\n220 ")
+	tell(t, c, "HELO c\r\n")
+	until(t, c, "250 ")
+	tell(t, c, "MAIL FROM:<a@example.com>\r\nQUIT\r\n")
+	require.Equal(t, []int{550, 221}, rest(t, c))
+	var names []string
+	for _, m := range rec.got() {
+		names = append(names, m.env.Origin.RDNS)
+	}
+	require.Equal(t, []string{"proxy.example", "", "c.example"}, names)
+
+	// A resolver that answers with what was not asked for.
+	list := &fakeDNS{hosts: map[string]string{"7.113.0.203.bl.example": "2001:db8::1"}}
+	require.Empty(t, try(t, recording(), (&smtp.DNSBL{Resolver: list, Zones: []string{"bl.example"}}).Middleware()))
+}

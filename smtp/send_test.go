@@ -26,8 +26,8 @@ import (
 
 // wireTap is a server that takes everything and keeps the octets that it was sent.
 type wireTap struct {
-	ehlo     string // extensions, as lines of the reply
-	sessions atomic.Int32
+	ehlo     string       // extensions, as lines of the reply
+	sessions atomic.Int64 // now
 	mu       sync.Mutex
 	got      bytes.Buffer
 }
@@ -57,6 +57,13 @@ func (w *wireTap) serve(t testing.TB) goniec.RouteHost {
 		wg.Wait()
 	})
 	return hostAt(l.Addr(), goniec.TLSNone)
+}
+
+// wait returns when all sessions are over; their deadline ends them.
+func (w *wireTap) wait() {
+	for w.sessions.Load() > 0 {
+		time.Sleep(100 * time.Microsecond)
+	}
 }
 
 // talk is a session: it looks at each octet, so that nothing is understood wrongly by cleverness.
@@ -143,9 +150,7 @@ func TestS03S04Smuggling(t *testing.T) {
 						pool := &smtp.Pool{Dialer: &smtp.Dialer{BareNewlines: policy}}
 						res, err := pool.Send(t.Context(), host, envelope("bob@example.org"), msg)
 						require.NoError(t, pool.Close())
-						for tap.sessions.Load() > 0 { // the server has read all of it
-							time.Sleep(50 * time.Microsecond)
-						}
+						tap.wait()
 						wire := tap.take()
 						what := fmt.Sprintf("%q %s %d normalise=%v %q", seq, name, len(text), normalise, ehlo)
 						checkWire(t, wire, what)

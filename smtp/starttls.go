@@ -40,7 +40,7 @@ func (c *conn) startOver() {
 	c.closeSession(errStartTLS)
 	c.tls = c.nc.TLS()
 	c.helo, c.extended, c.offered, c.state = "", false, 0, fresh
-	c.identity, c.authenticated, c.log = noIdentity, false, c.ownLog()
+	c.identity, c.authenticated, c.forward, c.log = noIdentity, false, nil, c.ownLog()
 	if err := c.newSession(); err != nil {
 		c.refuseClient(err)
 	}

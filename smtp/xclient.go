@@ -34,7 +34,7 @@ func (c *conn) xclient(arg string) (reply, error) {
 	}
 	c.closeSession(ErrReset)
 	c.helo, c.extended, c.offered, c.state = "", false, 0, fresh
-	c.identity, c.authenticated = noIdentity, false
+	c.identity, c.authenticated, c.forward = noIdentity, false, nil
 	c.apply(a)
 	c.log = c.ownLog().With("via", c.nc.Remote().String())
 	c.greet() // 220 or a refusal: both are in order
@@ -68,6 +68,9 @@ func (c *conn) xforward(arg string) (reply, error) {
 
 // apply sets what was mentioned.
 func (a *attributes) apply(o *goniec.Origin) {
+	if a.addr != nil {
+		o.RDNS = "" // a name that was found belongs to the address before
+	}
 	set(&o.RDNS, a.name)
 	set(&o.Helo, a.helo)
 	o.Remote = withAddr(o.Remote, a.addr, a.port)

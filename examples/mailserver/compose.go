@@ -46,12 +46,12 @@ func compose(o *options, log io.Writer) (_ *system, err error) {
 		return nil, err
 	}
 	store := mailbox.WithFolders(&maildir.Store{Root: o.mail, Logger: logger}, mailbox.UsualFolders()...)
-	local := delivery.Router{Directory: directory, Store: store, Postmaster: o.postmaster(), Logger: logger}
+	local := delivery.Router{Directory: directory, Store: store, Postmaster: o.postmaster, Logger: logger}
 	router := local
 	router.Relay, router.MayRelay = road, delivery.Trusted(o.trusted...)
 	q := &queue.Queue{
 		Store: spool, Deliverer: &router, Hostname: o.hostname, Logger: logger,
-		Postmaster: o.postmaster(), MinBackoff: o.backoff,
+		Postmaster: o.postmaster, MinBackoff: o.backoff,
 	}
 	local.MayRelay = func(*goniec.Envelope) bool { return false }
 

@@ -188,6 +188,37 @@ func TestDemoRetryAndBounce(t *testing.T) {
 	require.Contains(t, p.out.String(), "nothing is queued")
 }
 
+// RFC 5321 §4.5.1: mail to postmaster, with our domains and without one, arrives in a mailbox.
+func TestPostmasterIsReachable(t *testing.T) {
+	dir := t.TempDir()
+	users := filepath.Join(dir, "users")
+	require.NoError(t, os.WriteFile(users, []byte("zoe@own.test:{PLAIN}secret\n"), 0o600))
+	for _, c := range []struct {
+		args   []string
+		domain string
+		box    string
+	}{
+		{nil, "demo.test", "demo.test/alice"},
+		{[]string{"-postmaster", "bob@demo.test"}, "demo.test", "demo.test/bob"},
+		{[]string{"-users", users, "-domains", "own.test,other.test"}, "other.test", "o*.test/postmaster"},
+		{[]string{"-users", users, "-domains", "own.test,other.test", "-postmaster", "zoe@own.test"}, "other.test", "own.test/zoe"},
+	} {
+		p := start(t, t.TempDir(), c.args...)
+		for _, service := range []string{"receive smtp", "deliver lmtp"} {
+			hello := map[string]string{"receive smtp": "EHLO test", "deliver lmtp": "LHLO test"}[service]
+			for _, to := range []string{"Postmaster", "postmaster@" + c.domain} {
+				r := dialogue(t, p.addrs[service], hello, "MAIL FROM:<>", "RCPT TO:<"+to+">", "DATA", "Subject: x\r\n\r\nx\r\n.")
+				require.Regexp(t, "^250 ", r[4], "%s by %s", to, service)
+			}
+		}
+		require.Eventually(t, func() bool {
+			files, _ := filepath.Glob(filepath.Join(p.dir, "goniec-demo/mail", c.box, "new", "*"))
+			return len(files) == 4
+		}, 20*time.Second, 10*time.Millisecond, "%v", c.args)
+		p.interrupt(t)
+	}
+}
+
 // S16: forms in which relays were tricked; none may reach an outside recipient.
 func TestS16_NoOpenRelay(t *testing.T) {
 	p := start(t, t.TempDir())

@@ -23,6 +23,7 @@ type options struct {
 	data, hostname, users, mail  string
 	smtp, submission, lmtp, pop3 string
 	imap, imaps, nextHop         string
+	postmaster                   goniec.Address
 	domains, relayDomains        []string
 	trusted                      []netip.Prefix
 	insecureAuth, demo, hold     bool
@@ -51,6 +52,7 @@ func parseFlags(args []string, stderr io.Writer) (*options, error) {
 	f.StringVar(&domains, "domains", "", "our domains, a comma-separated `list`")
 	f.StringVar(&o.users, "users", "", "passwd-`file` with lines user@domain:{SCHEME}hash; without it, the demo's accounts")
 	f.StringVar(&o.mail, "mail", "", "`pattern` of a user's Maildir, such as /srv/mail/{domain}/{local}/Maildir (default DATA/mail/{domain}/{local})")
+	f.TextVar(&o.postmaster, "postmaster", goniec.Address{}, "`address` that gets mail for postmaster, who must always be reachable (default the account postmaster of our first domain; alice in the demo)")
 	f.StringVar(&trusted, "trusted", "", "networks that may send to other domains, a comma-separated `list` of CIDRs")
 	f.BoolVar(&o.insecureAuth, "insecure-auth", false, "take passwords in clear text on loopback listeners")
 	if err := f.Parse(args); err != nil {
@@ -96,7 +98,13 @@ func (o *options) complete() error {
 		return fmt.Errorf("data folder: %w: choose another with -data", err)
 	}
 	if !o.demo {
+		if o.postmaster.IsZero() {
+			o.postmaster, _ = goniec.NewAddress("postmaster", o.domains[0]) // a domain that is none is found later
+		}
 		return nil
+	}
+	if o.postmaster.IsZero() {
+		o.postmaster = goniec.MustAddress("alice@demo.test")
 	}
 	// In the demo, a message file from an editor may be sent as it is, with LF for line ends.
 	o.bareNewlines = smtp.NormaliseBare
@@ -107,16 +115,6 @@ func (o *options) complete() error {
 		return fmt.Errorf("data folder: %w: choose another with -data", err)
 	}
 	return nil
-}
-
-// postmaster is who gets mail for postmaster at any of our domains: the account of that name at the
-// first one, or of the users file.
-func (o *options) postmaster() goniec.Address {
-	if o.demo {
-		return goniec.MustAddress("alice@demo.test")
-	}
-	a, _ := goniec.NewAddress("postmaster", o.domains[0]) // a wrong domain is refused by the directory
-	return a
 }
 
 // writeNew makes a file unless it is there.

@@ -1,0 +1,416 @@
+package mbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/goniec-mail/goniec"
+	"github.com/goniec-mail/goniec/mailbox"
+)
+
+// handle is a mailbox.Mailbox on a folder.
+type handle struct {
+	f      *folder
+	closed atomic.Bool
+}
+
+var errClosed = errors.New("mbox: mailbox is closed")
+
+// Close implements mailbox.Mailbox.
+func (m *handle) Close() error {
+	if m.closed.Swap(true) {
+		return nil
+	}
+	a := m.f.account
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if m.f.refs--; m.f.refs == 0 {
+		if a.folders[m.f.title] == m.f {
+			delete(a.folders, m.f.title)
+		}
+		m.f.drop()
+	}
+	return nil
+}
+
+// run calls do with the folder locked and up to date.
+func (m *handle) run(ctx context.Context, create bool, do func(f *folder, h *held) error) error {
+	if m.closed.Load() {
+		return errClosed
+	}
+	if err := m.f.enter(ctx); err != nil {
+		return err
+	}
+	defer m.f.leave()
+	return m.f.locked(ctx, create, func(h *held) error { return do(m.f, h) })
+}
+
+// Changes implements mailbox.Mailbox.
+func (m *handle) Changes(ctx context.Context, since mailbox.ModSeq) (ch *mailbox.Changes, err error) {
+	err = m.run(ctx, false, func(f *folder, _ *held) error {
+		ch = f.changes(since)
+		return nil
+	})
+	return ch, err
+}
+
+func (f *folder) changes(since mailbox.ModSeq) *mailbox.Changes {
+	x := f.x
+	ch := &mailbox.Changes{State: f.state(), Known: since >= x.horizon}
+	if ch.Known {
+		for _, e := range x.expunges {
+			if e.at > since {
+				ch.Expunged = ch.Expunged.Union(e.uids)
+			}
+		}
+	}
+	var metas []mailbox.Meta
+	if since < x.modSeq {
+		for i := range x.entries {
+			if x.entries[i].modSeq > since {
+				metas = append(metas, x.entries[i].meta())
+			}
+		}
+	}
+	ch.Messages = slices.Values(metas)
+	return ch
+}
+
+func (f *folder) state() mailbox.State {
+	x := f.x
+	s := mailbox.State{
+		UIDValidity: x.validity, UIDNext: x.next, ModSeq: x.modSeq, Horizon: x.horizon, Messages: len(x.entries),
+		Keywords: slices.Clip(x.keywords), KeywordLimit: mailbox.MaxKeywords, ReadOnly: f.store.ReadOnly,
+	}
+	for i := range x.entries {
+		e := &x.entries[i]
+		if e.flags&mailbox.Seen == 0 {
+			s.Unseen++
+		}
+		if e.flags&mailbox.Deleted != 0 {
+			s.Deleted++
+		}
+		if e.size < 0 || s.Size < 0 {
+			s.Size = -1
+		} else {
+			s.Size += e.size
+		}
+	}
+	return s
+}
+
+func (e *entry) meta() mailbox.Meta {
+	return mailbox.Meta{
+		UID: e.uid, Flags: e.flags, ModSeq: e.modSeq, Size: e.size, Date: mailbox.Date(e.date), Saved: mailbox.Date(e.saved),
+	}
+}
+
+// Read implements mailbox.Mailbox. Each message is copied out of the file, to memory or a temporary file, so that
+// no lock is held while it is used.
+func (m *handle) Read(ctx context.Context, uids mailbox.UIDSet) iter.Seq2[mailbox.Message, error] {
+	return func(yield func(mailbox.Message, error) bool) {
+		var wanted []mailbox.UID
+		err := m.run(ctx, false, func(f *folder, _ *held) error {
+			for i := range f.x.entries {
+				if uids.Contains(f.x.entries[i].uid) {
+					wanted = append(wanted, f.x.entries[i].uid)
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			yield(mailbox.Message{}, err)
+			return
+		}
+		for _, u := range wanted {
+			if !m.readOne(ctx, u, yield) {
+				return
+			}
+		}
+	}
+}
+
+// readOne yields one message; false ends the sequence.
+func (m *handle) readOne(ctx context.Context, u mailbox.UID, yield func(mailbox.Message, error) bool) bool {
+	var msg mailbox.Message
+	var content *goniec.Spooled
+	err := m.run(ctx, false, func(f *folder, h *held) (err error) {
+		i := f.x.find(u)
+		if i < 0 || h.file == nil {
+			return mailbox.ErrGone
+		}
+		e := &f.x.entries[i]
+		r, err := e.message(h.file, f.dialect)
+		if err == nil {
+			content, err = goniec.Spool(ctx, r, -1)
+		}
+		if err != nil {
+			return err
+		}
+		e.size = content.Size()
+		msg.Meta = e.meta()
+		return nil
+	})
+	if ctx.Err() != nil || errors.Is(err, mailbox.ErrNotFound) {
+		yield(mailbox.Message{}, err)
+		return false
+	}
+	if err != nil {
+		return yield(mailbox.Message{Meta: mailbox.Meta{UID: u}}, err)
+	}
+	defer content.Close()
+	msg.Content = content
+	return yield(msg, nil)
+}
+
+// Append implements mailbox.Mailbox.
+func (m *handle) Append(ctx context.Context, msg io.Reader, o mailbox.AppendOptions) (meta mailbox.Meta, err error) {
+	if m.f.store.ReadOnly {
+		return meta, mailbox.ErrReadOnly
+	}
+	if m.closed.Load() {
+		return meta, errClosed
+	}
+	if err := begin(ctx); err != nil {
+		return meta, err
+	}
+	c, done, err := contentOf(ctx, msg, m.f.store.maxMessage())
+	if err != nil {
+		return meta, tooLarge(err)
+	}
+	defer done()
+	if o.Date.IsZero() {
+		o.Date = m.f.store.now()
+	}
+	err = m.run(ctx, true, func(f *folder, h *held) error {
+		if err := f.detect(h); err != nil {
+			return err
+		}
+		meta, err = f.append(ctx, h, c, o)
+		return err
+	})
+	return meta, err
+}
+
+func (f *folder) append(ctx context.Context, h *held, c goniec.Content, o mailbox.AppendOptions) (meta mailbox.Meta, err error) {
+	x := f.x.clone()
+	flags, known, err := mailbox.AssignKeywords(x.keywords, mailbox.MaxKeywords, o.Flags)
+	if err != nil {
+		return meta, err
+	}
+	if x.next == mailbox.MaxUID {
+		return meta, mailbox.ErrUIDRange
+	}
+	from := FromLine{Date: o.Date}
+	rec, err := plan(ctx, f.dialect, from, c, statusBlock(flags.List(known)))
+	if err != nil {
+		return meta, err
+	}
+	sum := &sumWriter{}
+	if err := rec.body(ctx, sum); err != nil {
+		return meta, err
+	}
+	var lines strings.Builder
+	for _, k := range known[len(x.keywords):] {
+		fmt.Fprintf(&lines, "K %s\n", k)
+	}
+	old := h.info.Size
+	at, err := h.append(ctx, rec)
+	if err != nil {
+		return meta, err
+	}
+	if h.info, err = h.file.Stat(); err == nil {
+		x.at, err = f.position(h)
+	}
+	if err != nil {
+		return meta, errors.Join(err, h.undo(old))
+	}
+	if n := len(x.entries); n > 0 && x.entries[n-1].next < at {
+		x.entries[n-1].next = max(x.entries[n-1].next, x.entries[n-1].end)
+	}
+	x.modSeq++
+	e := entry{
+		uid: x.next, modSeq: x.modSeq, offset: at, start: at + int64(len(rec.prefix)-blockSize), end: at + rec.size - 1, next: at + rec.size,
+		size: c.Size(), date: truncated(o.Date), saved: f.store.now().Unix(), sum: sum.sum, flags: flags, own: true,
+	}
+	x.next++
+	x.keywords, x.entries = known, append(x.entries, e)
+	lines.WriteString(e.line())
+	if err := f.commit(lines.String(), x); err != nil {
+		return meta, errors.Join(err, h.undo(old))
+	}
+	return e.meta(), nil
+}
+
+// undo cuts off what was appended and can not be acknowledged.
+func (h *held) undo(size int64) error {
+	if err := h.file.Truncate(size); err != nil {
+		return err
+	}
+	h.info.Size = size
+	return h.file.Sync()
+}
+
+// truncated is a date as the From_ line keeps it.
+func truncated(t time.Time) int64 {
+	f, _ := ParseFromLine([]byte(FromLine{Date: t}.String()))
+	return f.Date.Unix()
+}
+
+// SetFlags implements mailbox.Mailbox.
+func (m *handle) SetFlags(ctx context.Context, uids mailbox.UIDSet, c mailbox.FlagChange) (res mailbox.FlagResult, err error) {
+	if m.f.store.ReadOnly {
+		return res, mailbox.ErrReadOnly
+	}
+	err = m.run(ctx, false, func(f *folder, h *held) (err error) {
+		res, err = f.setFlags(h, uids, c)
+		return err
+	})
+	return res, err
+}
+
+func (f *folder) setFlags(h *held, uids mailbox.UIDSet, c mailbox.FlagChange) (res mailbox.FlagResult, err error) {
+	x := f.x.clone()
+	if err := mailbox.CheckKeywords(c.Flags.Keywords); err != nil {
+		return res, err
+	}
+	change, known := mailbox.KnownFlags(x.keywords, c.Flags), x.keywords
+	if c.Op != mailbox.FlagsRemove {
+		if change, known, err = mailbox.AssignKeywords(x.keywords, mailbox.MaxKeywords, c.Flags); err != nil {
+			return res, err
+		}
+	}
+	var lines strings.Builder
+	for _, k := range known[len(x.keywords):] {
+		fmt.Fprintf(&lines, "K %s\n", k)
+	}
+	x.keywords = known
+	var changed, modified mailbox.UIDSetBuilder
+	var places []int
+	for i := range x.entries {
+		e := &x.entries[i]
+		if !uids.Contains(e.uid) {
+			continue
+		}
+		if c.UnchangedSince != nil && e.modSeq > *c.UnchangedSince {
+			modified.Add(e.uid)
+			continue
+		}
+		if flags := c.Op.Apply(e.flags, change); flags != e.flags {
+			e.flags, e.modSeq = flags, x.modSeq+1
+			fmt.Fprintf(&lines, flagsLine, e.uid, e.modSeq, e.flags)
+			changed.Add(e.uid)
+			places = append(places, i)
+		}
+	}
+	res = mailbox.FlagResult{Changed: changed.Set(), Modified: modified.Set(), ModSeq: f.x.modSeq}
+	if len(places) == 0 {
+		return res, nil
+	}
+	x.modSeq++
+	res.ModSeq = x.modSeq
+	if err := f.commit(lines.String(), x); err != nil {
+		return mailbox.FlagResult{}, err
+	}
+	f.showFlags(h, places)
+	return res, nil
+}
+
+// showFlags writes the status blocks of messages for other programs. The index is what counts: nothing is lost
+// when it fails, and the next change of the folder notes the file's new time.
+func (f *folder) showFlags(h *held, places []int) {
+	for _, i := range places {
+		e := &f.x.entries[i]
+		if !e.own {
+			continue
+		}
+		b := make([]byte, blockSize)
+		if _, err := h.file.ReadAt(b, e.start); err != nil || !isBlock(b) {
+			continue
+		}
+		if _, err := h.file.WriteAt([]byte(statusBlock(e.flags.List(f.x.keywords))), e.start); err != nil {
+			f.store.log("status fields not written", "file", f.name, "error", err)
+		}
+	}
+	if info, err := h.file.Stat(); err == nil {
+		h.info = info
+		if at, err := f.position(h); err == nil && at.size == f.x.at.size {
+			x := *f.x
+			x.at = at
+			_ = f.commit("", &x)
+		}
+	}
+}
+
+// Expunge implements mailbox.Mailbox.
+func (m *handle) Expunge(ctx context.Context, uids mailbox.UIDSet) (gone mailbox.UIDSet, err error) {
+	if m.f.store.ReadOnly {
+		return nil, mailbox.ErrReadOnly
+	}
+	err = m.run(ctx, false, func(f *folder, h *held) (err error) {
+		gone, err = f.expunge(h, uids)
+		return err
+	})
+	return gone, err
+}
+
+// expunge removes messages from the file and moves the others up.
+func (f *folder) expunge(h *held, uids mailbox.UIDSet) (mailbox.UIDSet, error) {
+	x := f.x.clone()
+	var b mailbox.UIDSetBuilder
+	for i := range x.entries {
+		if uids.Contains(x.entries[i].uid) {
+			b.Add(x.entries[i].uid)
+		}
+	}
+	gone := b.Set()
+	if gone.Empty() {
+		return nil, nil
+	}
+	order := make([]*entry, len(x.entries)) // as they lie in the file, which may be another order
+	for i := range x.entries {
+		order[i] = &x.entries[i]
+	}
+	slices.SortFunc(order, func(a, b *entry) int { return int(min(max(a.offset-b.offset, -1), 1)) })
+	from, kept := int64(-1), []span(nil)
+	var shift int64
+	for _, e := range order {
+		length := e.next - e.offset
+		switch {
+		case gone.Contains(e.uid):
+			if shift += length; from < 0 {
+				from = e.offset
+			}
+		case from >= 0:
+			kept = append(kept, span{e.offset, e.next})
+			e.offset, e.start, e.end, e.next = e.offset-shift, e.start-shift, e.end-shift, e.next-shift
+		}
+	}
+	done, err := h.cut(from, kept)
+	if err != nil {
+		return nil, err
+	}
+	// From here on the messages are gone for good, whatever fails: what is not known is found out at the next call.
+	f.x = nil
+	if !done {
+		return gone, nil
+	}
+	x.modSeq++
+	x.expunge(x.modSeq, gone)
+	if h.info, err = h.file.Stat(); err != nil {
+		return gone, nil
+	}
+	if x.at, err = f.position(h); err != nil {
+		return gone, nil
+	}
+	f.x = x
+	_ = f.rewriteIndex()
+	return gone, nil
+}
