@@ -62,6 +62,6 @@
 // zone of the process. Search looks into headers and into parts of type text and message, decoded; not into
 // other attachments, and not across a line break. Text in HTML is searched as it stands, tags
 // included. Memory keeps everything in memory and forgets it with the process. FromSource can not
-// make, delete or rename folders. Move without a Mover is a copy and an expunge: a crash between, or a
-// rival at the same moment, may leave a copy too many, never one too few.
+// make, delete or rename folders. Move without a Mover is a copy and an expunge: a crash between, a
+// rival at the same moment, or an expunge whose outcome is not known, may leave a copy too many, never one too few.
 package mailbox

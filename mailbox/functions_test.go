@@ -474,3 +474,105 @@ func TestI11_MoveRaced(t *testing.T) {
 	require.Equal(t, mailbox.UIDs(res.Dest...), openView(t, to).UIDSet())
 	require.Len(t, res.Dest, 2)
 }
+
+// doubtful is a Mailbox whose Expunge fails, after it has done its work on some messages.
+type doubtful struct {
+	mailbox.Mailbox
+	does mailbox.UIDSet
+	err  error
+}
+
+func (d doubtful) Expunge(ctx context.Context, uids mailbox.UIDSet) (mailbox.UIDSet, error) {
+	_, err := d.Mailbox.Expunge(ctx, uids.Intersect(d.does))
+	return nil, errors.Join(d.err, err)
+}
+
+type doubtfulAccount struct {
+	mailbox.Account
+	does mailbox.UIDSet
+	err  error
+}
+
+func (a doubtfulAccount) Open(ctx context.Context, name string) (mailbox.Mailbox, error) {
+	m, err := a.Account.Open(ctx, name)
+	if err == nil && name == "INBOX" {
+		m = doubtful{m, a.does, a.err}
+	}
+	return m, err
+}
+
+// TestI15_MoveInDoubt: an expunge that failed, and may have happened nevertheless, takes no message with it.
+func TestI15_MoveInDoubt(t *testing.T) {
+	lost := errors.New("connection reset")
+	for name, c := range map[string]struct {
+		does   mailbox.UIDSet
+		err    error
+		copies int
+	}{
+		"it happened":              {mailbox.AllUIDs(), lost, 3},
+		"it happened in part":      {mailbox.UIDs(2), lost, 3},
+		"it did not, as far seen":  {nil, lost, 3},
+		"context":                  {mailbox.AllUIDs(), context.DeadlineExceeded, 3},
+		"refused":                  {nil, mailbox.ErrForbidden, 0},
+		"refused, but part is off": {mailbox.UIDs(2), mailbox.ErrReadOnly, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			acc, m := openInbox(t, mailbox.NewMemory())
+			appendN(t, m, 3)
+			require.NoError(t, acc.Create(t.Context(), "to", mailbox.CreateOptions{}))
+			_, err := mailbox.Move(t.Context(), doubtfulAccount{acc, c.does, c.err}, "INBOX", mailbox.AllUIDs(), "to")
+			require.ErrorIs(t, err, c.err)
+			to, err := acc.Open(t.Context(), "to")
+			require.NoError(t, err)
+			require.Equal(t, c.copies, openView(t, to).Len())
+			texts := make(map[string]bool)
+			for _, box := range []mailbox.Mailbox{m, to} {
+				for msg, err := range box.Read(t.Context(), mailbox.AllUIDs()) {
+					require.NoError(t, err)
+					text, err := io.ReadAll(goniec.NewReader(msg.Content))
+					require.NoError(t, err)
+					texts[string(text)] = true
+				}
+			}
+			require.Len(t, texts, 3, "each message is in one of the folders")
+		})
+	}
+}
+
+// cancelling ends a context when a message was copied.
+type cancelling struct {
+	mailbox.Mailbox
+	cancel context.CancelFunc
+}
+
+func (c cancelling) Append(ctx context.Context, msg io.Reader, o mailbox.AppendOptions) (mailbox.Meta, error) {
+	defer c.cancel()
+	return c.Mailbox.Append(ctx, msg, o)
+}
+
+type cancellingAccount struct {
+	mailbox.Account
+	cancel context.CancelFunc
+}
+
+func (a cancellingAccount) Open(ctx context.Context, name string) (mailbox.Mailbox, error) {
+	m, err := a.Account.Open(ctx, name)
+	if err == nil && name == "to" {
+		m = cancelling{m, a.cancel}
+	}
+	return m, err
+}
+
+// TestI15_MoveCancelled: what ends before the expunge was asked for is no copy.
+func TestI15_MoveCancelled(t *testing.T) {
+	acc, m := openInbox(t, mailbox.NewMemory())
+	appendN(t, m, 1)
+	require.NoError(t, acc.Create(t.Context(), "to", mailbox.CreateOptions{}))
+	ctx, cancel := context.WithCancel(t.Context())
+	_, err := mailbox.Move(ctx, cancellingAccount{acc, cancel}, "INBOX", mailbox.AllUIDs(), "to")
+	require.ErrorIs(t, err, context.Canceled)
+	to, err := acc.Open(t.Context(), "to")
+	require.NoError(t, err)
+	require.Zero(t, openView(t, to).Len())
+	require.Equal(t, 1, openView(t, m).Len())
+}

@@ -25,8 +25,10 @@ func Copy(ctx context.Context, a Account, from string, uids UIDSet, to string) (
 }
 
 // Move moves messages from one folder of an account into another; see Mover. Without Mover they
-// are copied and then expunged: a crash between leaves them in both. When they can not be
-// expunged, or somebody else expunged them meanwhile, the copies are taken back.
+// are copied and then expunged: a crash between leaves them in both. When the expunge is refused
+// (ErrReadOnly, ErrForbidden, ErrCannot, errors.ErrUnsupported, or ctx has ended before it), or somebody else expunged
+// them meanwhile, the copies are taken back. After any other error of the expunge they stay, as it may have happened:
+// messages may then be in both folders, never in none.
 func Move(ctx context.Context, a Account, from string, uids UIDSet, to string) (CopyResult, error) {
 	if m, ok := As[Mover](a); ok {
 		return m.Move(ctx, from, uids, to)
@@ -41,12 +43,51 @@ func Move(ctx context.Context, a Account, from string, uids UIDSet, to string) (
 	if err != nil {
 		return CopyResult{}, err
 	}
-	gone, err := src.Expunge(ctx, UIDs(res.Source...))
+	var gone UIDSet
+	if err = ended(ctx); err == nil {
+		gone, err = src.Expunge(ctx, UIDs(res.Source...))
+	} else {
+		err = notBegun{err}
+	}
 	if err != nil {
-		return CopyResult{}, takeBack(ctx, dst, UIDs(res.Dest...), err)
+		return CopyResult{}, undoMove(ctx, src, dst, res, err)
 	}
 	kept, lost := res.split(gone)
 	return kept, takeBack(ctx, dst, UIDs(lost.Dest...), nil)
+}
+
+// notBegun is the error of an expunge that was not asked for.
+type notBegun struct{ error }
+
+func (e notBegun) Unwrap() error { return e.error }
+
+// undoMove takes back the copies of messages that surely are still in src. An expunge that failed may have
+// happened all the same, in part, or later (the answer of a server was lost): its copies stay, as a message twice
+// is a nuisance and none a loss.
+func undoMove(ctx context.Context, src, dst Mailbox, res CopyResult, cause error) error {
+	var still UIDSet
+	if refused(cause) {
+		if ch, err := src.Changes(context.WithoutCancel(ctx), 0); err == nil {
+			var b UIDSetBuilder
+			for meta := range ch.Messages {
+				b.Add(meta.UID)
+			}
+			still = b.Set()
+		}
+	}
+	there, doubtful := res.split(still)
+	err := takeBack(ctx, dst, UIDs(there.Dest...), cause)
+	if len(doubtful.Dest) > 0 {
+		err = fmt.Errorf("%w (copies stay: UIDs %s)", err, UIDs(doubtful.Dest...))
+	}
+	return err
+}
+
+// refused reports that an error of Expunge says that nothing was done.
+func refused(err error) bool {
+	var e notBegun
+	return errors.As(err, &e) || errors.Is(err, ErrReadOnly) || errors.Is(err, ErrForbidden) ||
+		errors.Is(err, ErrCannot) || errors.Is(err, errors.ErrUnsupported)
 }
 
 // split parts a result by whether the source was in uids. In a Move the others were expunged or moved

@@ -55,72 +55,96 @@ type derivedAt struct {
 // Derived implements mailbox.Derived.
 func (m *Mailbox) Derived(ctx context.Context, kind string, uids mailbox.UIDSet) iter.Seq2[mailbox.UID, []byte] {
 	return func(yield func(mailbox.UID, []byte) bool) {
-		found, data, base := m.derivedData(ctx, kind, uids)
+		buffers := &m.current().acct.store.buffers
+		buf, _ := buffers.Get().(*[]byte)
+		if buf == nil {
+			buf = new([]byte)
+		}
+		defer func() {
+			if cap(*buf) <= maxBuffer {
+				buffers.Put(buf)
+			}
+		}()
+		found, base := m.derivedData(ctx, kind, uids, buf)
 		for _, at := range found {
 			from := at.offset - base
-			if !yield(mailbox.UID(at.uid), data[from:from+int64(at.length):from+int64(at.length)]) {
+			if !yield(mailbox.UID(at.uid), (*buf)[from:from+int64(at.length):from+int64(at.length)]) {
 				return
 			}
 		}
 	}
 }
 
-// derivedData reads the values of some UIDs: they lie near each other, so they are read at once. base
-// is the offset of data in the file. An error is as good as nothing found: it is a cache.
-func (m *Mailbox) derivedData(ctx context.Context, kind string, uids mailbox.UIDSet) (found []derivedAt, data []byte, base int64) {
+// maxBuffer is how long a buffer for values may be to be used again.
+const maxBuffer = 8 << 20
+
+// derivedData reads the values of some UIDs into buf: they lie near each other, so they are read at once. base
+// is the offset of the buffer in the file. An error is as good as nothing found: it is a cache.
+func (m *Mailbox) derivedData(ctx context.Context, kind string, uids mailbox.UIDSet, buf *[]byte) (found []derivedAt, base int64) {
 	f, err := m.locked(ctx, false)
 	if err != nil {
-		return nil, nil, 0
+		return nil, 0
 	}
 	defer f.leave(&err)
 	if f.openDerived() != nil {
-		return nil, nil, 0
+		return nil, 0
 	}
-	d := &f.derived
+	if found = f.derived.selected(kind, uids, &f.state.t); len(found) == 0 {
+		return nil, 0
+	}
+	return f.derived.read(found, buf)
+}
+
+// selected returns where the values of those uids lie that have a message. Values and messages are both ascending.
+func (d *derived) selected(kind string, uids mailbox.UIDSet, t *table) (found []derivedAt) {
 	all := d.kinds[kind]
-	first, last := int64(derivedLimit), int64(0)
 	for _, span := range uids {
-		i := sort.Search(len(all), func(i int) bool { return all[i].uid >= uint32(span.First) })
-		for ; i < len(all) && all[i].uid <= uint32(span.Last); i++ {
-			if _, there := f.state.t.find(all[i].uid); there {
-				found = append(found, all[i])
-				first, last = min(first, all[i].offset), max(last, all[i].offset+int64(all[i].length))
+		first := sort.Search(len(all), func(i int) bool { return all[i].uid >= uint32(span.First) })
+		end := first + sort.Search(len(all)-first, func(i int) bool { return all[first+i].uid > uint32(span.Last) })
+		rec, _ := t.find(uint32(span.First))
+		found = slices.Grow(found, end-first)
+		for _, at := range all[first:end] {
+			for rec < len(t.recs) && t.recs[rec].uid < at.uid {
+				rec++
+			}
+			if rec < len(t.recs) && t.recs[rec].uid == at.uid {
+				found = append(found, at)
 			}
 		}
 	}
-	if len(found) == 0 {
-		return nil, nil, 0
-	}
-	return d.read(found, first, last)
+	return found
 }
 
 // maxGap is how many octets between two values are read for nothing, rather than with another call.
 const maxGap = 64 << 10
 
 // read fetches values, in one go where they lie close together.
-func (d *derived) read(found []derivedAt, first, last int64) ([]derivedAt, []byte, int64) {
-	wanted := int64(0)
+func (d *derived) read(found []derivedAt, buf *[]byte) ([]derivedAt, int64) {
+	first, last, wanted := int64(derivedLimit), int64(0), int64(0)
 	for _, at := range found {
 		wanted += int64(at.length)
+		first, last = min(first, at.offset), max(last, at.offset+int64(at.length))
 	}
 	if last-first <= 2*wanted+maxGap {
-		data := make([]byte, last-first)
-		if n, err := d.file.ReadAt(data, first); int64(n) < last-first && err != nil {
-			return nil, nil, 0
+		*buf = slices.Grow((*buf)[:0], int(last-first))[:last-first]
+		if n, err := d.file.ReadAt(*buf, first); int64(n) < last-first && err != nil {
+			return nil, 0
 		}
-		return found, data, first
+		return found, first
 	}
-	data := make([]byte, 0, wanted)
+	data := slices.Grow((*buf)[:0], int(wanted))
+	*buf = data
 	for i := range found {
 		at := &found[i]
 		start := len(data)
 		data = data[:start+int(at.length)]
 		if n, err := d.file.ReadAt(data[start:], at.offset); n < int(at.length) && err != nil {
-			return nil, nil, 0
+			return nil, 0
 		}
 		at.offset = int64(start)
 	}
-	return found, data, 0
+	*buf = data
+	return found, 0
 }
 
 // SetDerived implements mailbox.Derived.

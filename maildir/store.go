@@ -60,6 +60,7 @@ type Store struct {
 	accounts map[string]*account // by directory
 	idle     []*folder           // not open, oldest first
 	observer observer            // tells what other programs do to watched folders
+	buffers  sync.Pool           // of *[]byte, for Derived
 }
 
 const (
