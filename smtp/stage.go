@@ -51,6 +51,18 @@ func (e *StageError) Permanent() bool {
 	return !e.Sent && goniec.Permanent(e.Err)
 }
 
+// RemoteMTA names the server in reports and logs: its name, or its address where only that was known; ""
+// before there was a connection, since nobody said anything then (RFC 3464 §2.3.5).
+func (e *StageError) RemoteMTA() string {
+	switch {
+	case e.Addr == "":
+		return ""
+	case e.Host == "":
+		return e.Addr
+	}
+	return e.Host
+}
+
 // As gives errors.As, and with it goniec.StatusOf, a temporary *goniec.Status where a server's 5xx does not make the error permanent. What a
 // smarthost says about our password is for the log, and no answer to whoever sent the mail.
 func (e *StageError) As(target any) bool {
