@@ -15,6 +15,14 @@ type MultiAppender interface {
 	AppendAll(ctx context.Context, msgs iter.Seq2[NewMessage, error]) ([]Meta, error)
 }
 
+// UIDAppender appends a message under a UID that it had elsewhere, for conversions. There is no
+// fall-back but Append, which gives a new one.
+type UIDAppender interface {
+	// AppendUID gives the message uid, under the UIDVALIDITY of the folder it comes from. The error is ErrCannot, and
+	// nothing is stored, when the folder has another UIDVALIDITY and messages, or uid is below UIDNEXT.
+	AppendUID(ctx context.Context, validity uint32, uid UID, msg io.Reader, o AppendOptions) (Meta, error)
+}
+
 // NewMessage is one message for AppendAll. Msg is read before the sequence is asked for the next.
 type NewMessage struct {
 	Msg     io.Reader

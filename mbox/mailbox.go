@@ -172,6 +172,19 @@ func (m *handle) readOne(ctx context.Context, u mailbox.UID, yield func(mailbox.
 
 // Append implements mailbox.Mailbox.
 func (m *handle) Append(ctx context.Context, msg io.Reader, o mailbox.AppendOptions) (meta mailbox.Meta, err error) {
+	return m.appendUID(ctx, 0, 0, msg, o)
+}
+
+// AppendUID implements mailbox.UIDAppender.
+func (m *handle) AppendUID(ctx context.Context, validity uint32, uid mailbox.UID, msg io.Reader, o mailbox.AppendOptions) (mailbox.Meta, error) {
+	if validity == 0 || uid == 0 {
+		return mailbox.Meta{}, mailbox.ErrCannot
+	}
+	return m.appendUID(ctx, validity, uid, msg, o)
+}
+
+// appendUID is Append with a wish for a UID; 0 is none.
+func (m *handle) appendUID(ctx context.Context, validity uint32, uid mailbox.UID, msg io.Reader, o mailbox.AppendOptions) (meta mailbox.Meta, err error) {
 	if m.f.store.ReadOnly {
 		return meta, mailbox.ErrReadOnly
 	}
@@ -193,14 +206,39 @@ func (m *handle) Append(ctx context.Context, msg io.Reader, o mailbox.AppendOpti
 		if err := f.detect(h); err != nil {
 			return err
 		}
+		if err := f.wish(validity, uid); err != nil {
+			return err
+		}
 		meta, err = f.append(ctx, h, c, o)
 		return err
 	})
 	return meta, err
 }
 
+// wish makes a UID the next one. A folder that never gave one takes over the other's UIDVALIDITY.
+func (f *folder) wish(validity uint32, uid mailbox.UID) error {
+	if uid == 0 {
+		return nil
+	}
+	if f.x.validity != validity {
+		if f.x.next != 1 || len(f.x.entries) > 0 {
+			return mailbox.ErrCannot
+		}
+		f.x.validity = validity
+		if err := f.rewriteIndex(); err != nil {
+			return err
+		}
+	}
+	if uid < f.x.next {
+		return mailbox.ErrCannot
+	}
+	f.x.next = uid
+	return nil
+}
+
 func (f *folder) append(ctx context.Context, h *held, c goniec.Content, o mailbox.AppendOptions) (meta mailbox.Meta, err error) {
-	x := f.x.clone()
+	grown := *f.x // nothing of the old state is changed but its room for more; after an error it is read again
+	x := &grown
 	flags, known, err := mailbox.AssignKeywords(x.keywords, mailbox.MaxKeywords, o.Flags)
 	if err != nil {
 		return meta, err
@@ -231,9 +269,6 @@ func (f *folder) append(ctx context.Context, h *held, c goniec.Content, o mailbo
 	}
 	if err != nil {
 		return meta, errors.Join(err, h.undo(old))
-	}
-	if n := len(x.entries); n > 0 && x.entries[n-1].next < at {
-		x.entries[n-1].next = max(x.entries[n-1].next, x.entries[n-1].end)
 	}
 	x.modSeq++
 	e := entry{
