@@ -36,10 +36,10 @@ type Converter struct {
 
 // Progress tells how far a conversion is.
 type Progress struct {
-	Folder           string // the source's name
-	Folders, Folder0 int    // how many folders there are, and how many are finished
-	Messages, Total  int64  // done (also by earlier runs) and in all
-	Octets           int64  // copied by this run
+	Folder            string // the source's name
+	Folders, Finished int    // how many folders there are, and how many are finished
+	Messages, Total   int64  // done (also by earlier runs) and in all
+	Octets            int64  // copied by this run
 }
 
 // FolderReport tells what happened to one folder.
@@ -82,14 +82,14 @@ func (c *Converter) Run(ctx context.Context) ([]FolderReport, error) {
 	}
 	var reports []FolderReport
 	for i, name := range names {
-		run.progress.Folder, run.progress.Folder0 = name[0], i
+		run.progress.Folder, run.progress.Finished = name[0], i
 		rep, err := run.folder(ctx, name[0], name[1])
 		reports = append(reports, rep)
 		if err != nil {
 			return reports, fmt.Errorf("folder %.80q: %w", name[0], err)
 		}
 	}
-	run.progress.Folder0 = len(names)
+	run.progress.Finished = len(names)
 	run.tell()
 	if c.DryRun {
 		return reports, nil

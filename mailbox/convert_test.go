@@ -88,7 +88,7 @@ func TestConvert(t *testing.T) {
 	}
 	require.EqualValues(t, 298, last.Messages)
 	require.EqualValues(t, 298, last.Total)
-	require.Equal(t, 2, last.Folder0)
+	require.Equal(t, 2, last.Finished)
 	subscribed, err := mailbox.Subscribed(t.Context(), to)
 	require.NoError(t, err)
 	require.Equal(t, []string{"Work/Old"}, subscribed)

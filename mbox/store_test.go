@@ -215,3 +215,25 @@ func TestStoreCrash(t *testing.T) {
 		},
 	}.Run(t)
 }
+
+// TestAppendUID: an empty folder takes over UIDVALIDITY and UIDs; what does not fit is refused.
+func TestAppendUID(t *testing.T) {
+	m := openBox(t, &mbox.Store{Inbox: filepath.Join(t.TempDir(), "{user}")}, "INBOX")
+	a, ok := mailbox.As[mailbox.UIDAppender](m)
+	require.True(t, ok)
+	add := func(validity uint32, uid mailbox.UID) error {
+		meta, err := a.AppendUID(t.Context(), validity, uid, strings.NewReader("x\r\n"), mailbox.AppendOptions{})
+		require.True(t, err != nil || meta.UID == uid)
+		return err
+	}
+	require.NoError(t, add(77, 5))
+	require.NoError(t, add(77, 9))
+	require.ErrorIs(t, add(77, 9), mailbox.ErrCannot)
+	require.ErrorIs(t, add(78, 10), mailbox.ErrCannot)
+	require.ErrorIs(t, add(0, 10), mailbox.ErrCannot)
+	ch, err := m.Changes(t.Context(), mailbox.Latest)
+	require.NoError(t, err)
+	require.EqualValues(t, 77, ch.State.UIDValidity)
+	require.EqualValues(t, 10, ch.State.UIDNext)
+	require.Len(t, listBox(t, m), 2)
+}
