@@ -8,6 +8,7 @@ import (
 	"iter"
 	"sync"
 
+	"github.com/goniec-mail/goniec/faultfs"
 	"github.com/goniec-mail/goniec/mailbox"
 )
 
@@ -40,6 +41,9 @@ func (m *Mailbox) AppendAll(ctx context.Context, msgs iter.Seq2[mailbox.NewMessa
 			return nil, m.vanished(f, err)
 		}
 		job.items = append(job.items, appendItem{file: file, options: msg.Options})
+		if err := file.dated(f.tmp); err != nil {
+			return nil, err
+		}
 	}
 	if len(job.items) == 0 {
 		return nil, nil
@@ -52,6 +56,15 @@ func (m *Mailbox) AppendAll(ctx context.Context, msgs iter.Seq2[mailbox.NewMessa
 		refund()
 	}
 	return job.metas, job.err
+}
+
+// dated looks up the file's time, as the file system keeps it: a delivery does not need it.
+func (m *stored) dated(tmp faultfs.Dir) error {
+	info, err := tmp.Lstat(m.tmp)
+	if err == nil {
+		m.date = info.ModTime.Unix()
+	}
+	return err
 }
 
 // appendItem is a message on its way from tmp/ to cur/.

@@ -212,7 +212,10 @@ func (t *transfer) stageOne(ctx context.Context, r *rec, name string) (item appe
 	if item.file, err = s.spoolTo(ctx, t.dst.tmp, goniec.NewReader(c), &date); err != nil {
 		return item, fmt.Errorf("copy UID %d: %w", r.uid, err)
 	}
-	return item, nil
+	if err = item.file.dated(t.dst.tmp); err != nil {
+		_ = t.dst.tmp.Remove(item.file.tmp)
+	}
+	return item, err
 }
 
 // octets is what the messages of a job count.

@@ -24,7 +24,8 @@ type folder struct {
 	tmp  faultfs.Dir
 	new  syncDir
 	cur  syncDir
-	info faultfs.Info // of base, to notice that another directory has its name
+	info faultfs.Info               // of base, to notice that another directory has its name
+	subs [len(subDirs)]faultfs.Info // of tmp, new and cur, likewise
 
 	refs   int         // guarded by Store.mu
 	gone   atomic.Bool // deleted or renamed: handles answer ErrNotFound
@@ -97,6 +98,10 @@ func openFolder(a *account, dir string) (_ *folder, err error) {
 			closeAll(dirs[:i])
 			return nil, err
 		}
+		if f.subs[i], err = dirs[i].Stat(); err != nil {
+			closeAll(dirs[:i+1])
+			return nil, err
+		}
 	}
 	f.tmp = dirs[0]
 	f.new = syncDir{dirs[1], faultfs.NewGroup(dirs[1].Sync)}
@@ -158,8 +163,8 @@ func (f *folder) stillThere() bool {
 	if f.dir != "" && moved(f.acct.root, f.dir, f.info) {
 		return false
 	}
-	for i, d := range []faultfs.Dir{f.tmp, f.new.Dir, f.cur.Dir} {
-		if open, err := d.Stat(); err == nil && moved(f.base, subDirs[i], open) {
+	for i, name := range subDirs {
+		if moved(f.base, name, f.subs[i]) {
 			return false
 		}
 	}

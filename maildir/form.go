@@ -26,7 +26,7 @@ type stored struct {
 	tmp      string // its name there, without sizes
 	fileSize int64
 	netSize  int64
-	date     int64 // time of the file, Unix seconds
+	date     int64 // time of the file, Unix seconds; noDate before dated
 }
 
 // name is the message's base name for good.
@@ -54,16 +54,12 @@ func (s *Store) spoolTo(ctx context.Context, tmp faultfs.Dir, msg io.Reader, dat
 	if err = w.file.Sync(); err != nil {
 		return nil, err
 	}
-	info, err := w.file.Stat()
-	if err != nil {
-		return nil, err
-	}
 	file := w.file
 	w.file = nil
 	if err = file.Close(); err != nil {
 		return nil, err
 	}
-	return &stored{w.name, w.fileSize, w.netSize, info.ModTime.Unix()}, nil
+	return &stored{w.name, w.fileSize, w.netSize, noDate}, nil
 }
 
 // spooler writes one message. It begins with the LF form, and when a line does not end in CRLF it
