@@ -255,6 +255,7 @@ func (h *held) tail(j *journal) (sum uint32, foreign bool, err error) {
 		return 0, false, err
 	}
 	r := NewReader(src, MboxRD)
+	r.buf = make([]byte, min(src.Size()+maxFromLine, readerBuffer))
 	n := 0
 	for _, err := range r.Messages() {
 		if err != nil && !errors.Is(err, ErrFormat) {

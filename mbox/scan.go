@@ -18,6 +18,7 @@ type found struct {
 // scan finds the messages of a file from an offset on.
 func scan(file io.ReaderAt, from, size int64, d Dialect) ([]found, error) {
 	r := NewReader(io.NewSectionReader(file, from, size-from), d)
+	r.buf = make([]byte, min(size-from+maxFromLine, readerBuffer))
 	var all []found
 	for m, err := range r.Messages() {
 		if err != nil {
