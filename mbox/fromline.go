@@ -59,12 +59,13 @@ func plainSender(s string) string {
 	if len(s) > 512 {
 		s = s[:512]
 	}
-	return strings.Map(func(r rune) rune {
-		if r <= ' ' || r == 0x7F {
-			return '-'
+	b := []byte(s) // octet by octet: a sender need not be UTF-8, and must not grow
+	for i, c := range b {
+		if c <= ' ' || c == 0x7F {
+			b[i] = '-'
 		}
-		return r
-	}, s)
+	}
+	return string(b)
 }
 
 // ParseFromLine reads a From_ line. ok is false when the line is not plausible: "From " must be followed, after the
@@ -82,7 +83,7 @@ func ParseFromLine(line []byte) (f FromLine, ok bool) {
 		if !ok {
 			continue
 		}
-		f.Sender, f.Date = strings.TrimSpace(text[:at]), date
+		f.Sender, f.Date = strings.Trim(text[:at], " \t"), date
 		if marks, ok := strings.CutPrefix(after, markPrefix); ok && strings.Trim(marks, "rscd") == "" {
 			f.marks = marks
 		}
