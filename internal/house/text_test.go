@@ -58,8 +58,8 @@ func TestFuncLengths(t *testing.T) {
 	require.Equal(t, map[string]int{"a": 1, "b": 3}, funcLengths(t, []byte("package p\nfunc a() {}\n\n// c\nfunc b() {\n\ta()\n}\n")))
 }
 
-// forbidden is what a finished text does not hold: notes to oneself, and paths of one machine.
-var forbidden = regexp.MustCompile(`\b(TODO|FIXME|XXX)\b|(^|[\s"'=(` + "`" + `])(/work/\w|\.\./shared\b)`)
+// forbidden is what a finished text does not hold: notes to oneself.
+var forbidden = regexp.MustCompile(`\b(TODO|FIXME|XXX)\b`)
 
 // TestForbiddenWords reads all source and documents but test data and this file.
 func TestForbiddenWords(t *testing.T) {
@@ -81,10 +81,10 @@ func TestForbiddenWords(t *testing.T) {
 }
 
 func TestForbidden(t *testing.T) {
-	for _, bad := range []string{"// TODO later", "FIXME", "/work/main", "see ../shared/x", `"/work/a"`} {
+	for _, bad := range []string{"// TODO later", "FIXME", "(XXX)"} {
 		require.True(t, forbidden.MatchString(bad), bad)
 	}
-	for _, good := range []string{"CreateTemp(`mXXXXXX`)", "https://host/work/main", "todo", "the work/life"} {
+	for _, good := range []string{"CreateTemp(`mXXXXXX`)", "todo"} {
 		require.False(t, forbidden.MatchString(good), good)
 	}
 }
