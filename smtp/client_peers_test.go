@@ -121,9 +121,7 @@ postlog unix-dgram n - n - 1 postlogd
 // a server of ours.
 func receivingPostfix(t *testing.T, port int, withoutEHLO string) goniec.RouteHost {
 	program := peertest.Need(t, "postfix")
-	if os.Getuid() != 0 {
-		t.Skip("Postfix needs root for its users")
-	}
+	peertest.Root(t, "postfix")
 	dir, err := os.MkdirTemp("", "postfix") // its users must be able to enter it
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })

@@ -23,9 +23,7 @@ import (
 // peerDir is a short path that other users can enter, for sockets.
 func peerDir(t *testing.T) string {
 	t.Helper()
-	if os.Getuid() != 0 {
-		t.Skip("needs root: the peer switches users")
-	}
+	peertest.Root(t, "a server that switches users")
 	dir, err := os.MkdirTemp("", "goniec")
 	require.NoError(t, err)
 	require.NoError(t, os.Chmod(dir, 0o755))

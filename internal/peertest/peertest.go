@@ -53,6 +53,19 @@ func missing(t testing.TB, program string) {
 	t.Skipf("peer test: %s is not installed", program)
 }
 
+// Root skips the test when it does not run as root, which a peer that switches users needs; with GONIEC_PEERS=required it fails it.
+func Root(t testing.TB, peer string) {
+	t.Helper()
+	if os.Getuid() == 0 {
+		return
+	}
+	if os.Getenv("GONIEC_PEERS") == "required" {
+		t.Fatalf("peer test: %s needs root, and GONIEC_PEERS=required", peer)
+		return
+	}
+	t.Skipf("peer test: %s needs root", peer)
+}
+
 // Corpora returns the folder of the corpora, and skips the test when GONIEC_CORPORA does not name one. A wrong name is an error.
 func Corpora(t testing.TB) string {
 	t.Helper()
