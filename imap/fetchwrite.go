@@ -336,12 +336,10 @@ func (w *fetchWriter) send(ctx context.Context) error {
 
 // copy streams a literal. Memory does not depend on its size, nor on how fast the client reads.
 func (w *fetchWriter) copy(b literalBody) error {
-	buf := copyBuffers.Get().(*[]byte)
-	defer copyBuffers.Put(buf)
 	if c, ok := b.r.(io.Closer); ok {
 		defer c.Close()
 	}
-	n, err := io.CopyBuffer(struct{ io.Writer }{&w.c.out}, struct{ io.Reader }{io.LimitReader(b.r, b.size)}, *buf)
+	n, err := w.c.out.ReadFrom(io.LimitReader(b.r, b.size))
 	if err == nil && n < b.size {
 		err = io.ErrUnexpectedEOF
 	}

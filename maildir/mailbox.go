@@ -145,82 +145,8 @@ func (s *state) expungedSince(m uint64) mailbox.UIDSet {
 	return b.Set()
 }
 
-// Read implements mailbox.Mailbox.
-func (m *Mailbox) Read(ctx context.Context, uids mailbox.UIDSet) iter.Seq2[mailbox.Message, error] {
-	return func(yield func(mailbox.Message, error) bool) {
-		f, wanted, err := m.wanted(ctx, uids)
-		if err != nil {
-			yield(mailbox.Message{}, err)
-			return
-		}
-		for _, uid := range wanted {
-			if !m.readOne(ctx, f, uid, yield) {
-				return
-			}
-		}
-	}
-}
-
-// wanted returns the UIDs of uids that have a message.
-func (m *Mailbox) wanted(ctx context.Context, uids mailbox.UIDSet) (f *folder, wanted []uint32, err error) {
-	if f, err = m.locked(ctx, false); err != nil {
-		return nil, nil, err
-	}
-	defer f.leave(&err)
-	for i := range f.state.t.selected(uids) {
-		wanted = append(wanted, f.state.t.recs[i].uid)
-	}
-	return f, wanted, nil
-}
-
-// readOne yields one message; false ends the sequence.
-func (m *Mailbox) readOne(ctx context.Context, f *folder, uid uint32, yield func(mailbox.Message, error) bool) bool {
-	if ctx.Err() != nil {
-		yield(mailbox.Message{}, context.Cause(ctx))
-		return false
-	}
-	meta, c, err := f.openMessage(ctx, uid)
-	if err != nil {
-		return yield(mailbox.Message{Meta: mailbox.Meta{UID: mailbox.UID(uid)}}, err)
-	}
-	defer c.Close()
-	return yield(mailbox.Message{Meta: meta, Content: c}, nil)
-}
-
 // findTries is how often a file is looked for again that another program has renamed meanwhile.
 const findTries = 5
-
-// openMessage opens a message's file. When it has another name by now, cur/ is listed again.
-func (f *folder) openMessage(ctx context.Context, uid uint32) (meta mailbox.Meta, c *content, err error) {
-	if err := f.lock.lock(ctx); err != nil {
-		return meta, nil, err
-	}
-	defer f.leave(&err)
-	t := &f.state.t
-	err = f.withFile(ctx, uid, func(i int, name string) (err error) {
-		c, err = openContent(f.cur.Dir, name)
-		if err != nil {
-			return err
-		}
-		r := &t.recs[i]
-		if r.getSize() != c.size {
-			r.setSize(c.size)
-			f.state.counts = nil
-			f.index.learned++
-		}
-		if r.getDate() == noDate {
-			f.index.learned++
-			info, err := c.file.Stat()
-			if err != nil {
-				return errors.Join(err, c.Close())
-			}
-			r.setDate(info.ModTime.Unix())
-		}
-		meta = t.meta(r)
-		return nil
-	})
-	return meta, c, err
-}
 
 // withFile calls do with a message's index and file name, again when the name has changed. f.lock is held.
 func (f *folder) withFile(ctx context.Context, uid uint32, do func(i int, name string) error) error {
