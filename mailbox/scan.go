@@ -175,7 +175,7 @@ func colon(body string) string {
 }
 
 // isPlainASCII reports whether a text is ASCII without encoded words: to decode it changes nothing.
-func isPlainASCII(s string) bool {
+func isPlainASCII[T string | []byte](s T) bool {
 	for i := range len(s) {
 		if c := s[i]; c >= 0x80 || c == '=' && i+1 < len(s) && s[i+1] == '?' {
 			return false
@@ -186,21 +186,21 @@ func isPlainASCII(s string) bool {
 
 // appendPlain appends the body of an ASCII field in upper case as mime.Field.Text shows it: unfolded, with spaces for
 // control characters, and none around it.
-func appendPlain(dst []byte, body string) []byte {
+func appendPlain[T string | []byte](dst []byte, body T) []byte {
 	from := len(dst)
-	for line := range strings.Lines(strings.Trim(body, " \t\r\n")) {
-		if n := len(line); line[n-1] == '\n' {
-			line = strings.TrimSuffix(line[:n-1], "\r")
+	dst, _ = appendUpper(dst, body)
+	text, n := dst[from:], 0
+	for i, c := range text {
+		switch {
+		case c == '\n', c == '\r' && i+1 < len(text) && text[i+1] == '\n':
+			continue
+		case c < ' ' || c == 0x7f:
+			c = ' '
 		}
-		dst, _ = appendUpper(dst, line)
+		text[n] = c
+		n++
 	}
-	for i := from; i < len(dst); i++ {
-		if dst[i] < ' ' || dst[i] == 0x7f {
-			dst[i] = ' '
-		}
-	}
-	trimmed := bytes.Trim(dst[from:], " ")
-	return dst[:from+copy(dst[from:], trimmed)]
+	return dst[:from+copy(text, bytes.Trim(text[:n], " "))]
 }
 
 // textOf returns the text of a part. What is, or is taken for, UTF-8 needs no conversion: fold sees to

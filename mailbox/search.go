@@ -8,8 +8,6 @@ import (
 	"slices"
 	"sync"
 	"time"
-
-	"github.com/goniec-mail/goniec/mime"
 )
 
 // Searcher is an optional interface of a Mailbox: it answers searches from an index of its own. It
@@ -132,16 +130,16 @@ func (s *contentSearch) searchKept(ch *Changes, uids UIDSet) (open UIDSet, err e
 			metas = append(metas, meta)
 		}
 	}
-	s.missing, err = s.keeper.eachKept(uids, func() (func(UID, *mime.Header), func()) {
+	s.missing, err = s.keeper.eachKept(uids, func() (func(UID, []byte), func()) {
 		q := s.compile()
 		var yes, unknown UIDSetBuilder
-		one := func(uid UID, h *mime.Header) {
+		one := func(uid UID, block []byte) {
 			i, ok := slices.BinarySearchFunc(metas, uid, func(m Meta, u UID) int { return cmp.Compare(m.UID, u) })
 			if !ok {
 				return
 			}
 			q.start(metas[i])
-			q.header, q.partial = h, true
+			q.block = block
 			switch q.holds() {
 			case holdsYes:
 				yes.Add(uid)

@@ -181,11 +181,11 @@ func readItems(ctx context.Context, m Mailbox, uids UIDSet, items []*sortItem, f
 		return items[at]
 	}
 	keeper := newHeaderKeeper(ctx, m)
-	missing, err := keeper.eachKept(uids, func() (func(UID, *mime.Header), func()) {
-		return func(uid UID, h *mime.Header) {
+	missing, err := keeper.eachKept(uids, func() (func(UID, []byte), func()) {
+		return func(uid UID, block []byte) {
 			if i := item(uid); i != nil && i.meta.Size >= 0 {
 				i.read = true
-				fill(i, h)
+				fill(i, mime.ParseHeader(block))
 			}
 		}, func() {}
 	})
