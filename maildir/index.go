@@ -10,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/goniec-mail/goniec/faultfs"
@@ -75,6 +76,7 @@ func (f *folder) logMessages(recs []*rec) {
 	if x.file == nil {
 		return // the snapshot that comes has it all
 	}
+	x.buf = slices.Grow(x.buf, len(recs)*(recSize+usualName))
 	x.buf = appendRecord(x.buf, recordMessages, func(b []byte) []byte {
 		b = binary.AppendUvarint(b, uint64(f.state.uidNext))
 		b = binary.AppendUvarint(b, uint64(len(recs)))
@@ -112,7 +114,10 @@ func (f *folder) logLook() {
 	}
 }
 
-const recSize = 32
+const (
+	recSize   = 32
+	usualName = 60 // octets of a base name, more or less
+)
 
 func appendRec(b []byte, r *rec) []byte {
 	le := binary.LittleEndian
