@@ -200,7 +200,7 @@ func (j *flagJob) commit() (res mailbox.FlagResult, err error) {
 			changed.Add(mailbox.UID(r.uid))
 			logged = append(logged, r.uid)
 		}
-		f.logUIDs(logged)
+		f.logMessages(s.t.withUIDs(logged))
 		if err := f.settle(); err != nil {
 			return mailbox.FlagResult{}, err
 		}

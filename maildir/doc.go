@@ -62,8 +62,9 @@
 //
 // # Other programs
 //
-// Their deliveries, renames and deletions show in the next Changes. What they do in the very moment of a
-// change of ours shows within two seconds in folders of more than 2000 messages. A message is never
+// Their deliveries, renames and deletions show in the next Changes. A rename or deletion in the very moment of a change of ours
+// shows in the next Changes a tenth of a second later, or two seconds where the file system keeps no parts of seconds; while
+// we change a folder of more than 2000 messages all the time, within half a minute. A message is never
 // taken for expunged because it was renamed while its directory was read.
 //
 // # Sources

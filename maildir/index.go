@@ -24,7 +24,7 @@ import (
 //	record: length u32, CRC-32C of what follows u32, type u8, payload
 //
 // The first record is a snapshot; those after it are changes, appended and synced before anybody
-// is told of their mod-sequence. All processes of ours read what the others append, under indexLock.
+// is told of their mod-sequence. Only new messages are not synced: the uidlist has them, durably. All processes of ours read what the others append, under indexLock.
 // Numbers are little-endian or unsigned varints.
 const (
 	indexName   = "goniec-index"
@@ -71,9 +71,15 @@ func appendRecord(b []byte, kind byte, payload func(b []byte) []byte) []byte {
 
 // logMessages notes the present state of some messages.
 func (f *folder) logMessages(recs []*rec) {
+	f.index.sure = true
+	f.noteMessages(recs)
+}
+
+// noteMessages is logMessages where nothing is lost with the note: see resume.
+func (f *folder) noteMessages(recs []*rec) {
 	x, t := &f.index, &f.state.t
-	x.sure = true
 	if x.file == nil {
+		x.sure = true
 		return // the snapshot that comes has it all
 	}
 	x.buf = slices.Grow(x.buf, len(recs)*(recSize+usualName))

@@ -46,11 +46,15 @@ func (f *folder) look(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	lookNew := s.seenNew.stale(info, now, true)
+	lookNew := s.seenNew.stale(info, now, 0, 0)
 	if info, err = f.cur.Stat(); err != nil {
 		return err
 	}
-	lookCur := s.seenCur.stale(info, now, len(s.t.recs) <= cheapFolder)
+	pause := dearPause
+	if len(s.t.recs) <= cheapFolder {
+		pause = cheapPause
+	}
+	lookCur := s.seenCur.stale(info, now, now.Sub(s.curListed), pause)
 	if !lookNew && !lookCur {
 		return nil
 	}
@@ -200,7 +204,7 @@ func (f *folder) scanCur(ctx context.Context, last *time.Time, final bool) (done
 		return false, err
 	}
 	f.apply(changed, missing)
-	s.seenCur = dirSeen{before.ModTime, at}
+	s.seenCur, s.curListed = dirSeen{before.ModTime, at}, at
 	if !quiet {
 		s.seenCur.at = before.ModTime
 	}
@@ -415,21 +419,21 @@ func (f *folder) addFresh(names []string, uids []uint32) {
 		s.t.add(r)
 		added = append(added, r.uid)
 	}
-	f.logUIDs(added)
+	f.noteMessages(s.t.withUIDs(added))
 	if s.loaded {
 		f.changed()
 	}
 }
 
-// logUIDs notes the present state of some messages for the index.
-func (f *folder) logUIDs(uids []uint32) {
+// withUIDs returns the recs of some UIDs.
+func (t *table) withUIDs(uids []uint32) []*rec {
 	recs := make([]*rec, 0, len(uids))
 	for _, u := range uids {
-		if i, ok := f.state.t.find(u); ok {
-			recs = append(recs, &f.state.t.recs[i])
+		if i, ok := t.find(u); ok {
+			recs = append(recs, &t.recs[i])
 		}
 	}
-	f.logMessages(recs)
+	return recs
 }
 
 // fill looks at the files whose date is not known yet: its date, and its size where the name has
