@@ -24,6 +24,7 @@ const (
 	itemPreview       // RFC 8970
 	itemEmailID       // RFC 8474
 	itemThreadID
+	itemStructure // no item of a client: of what bodies and sections are made
 	itemSection // BODY[…], RFC822…
 	itemBinary  // BINARY[…]
 	itemBinarySize
