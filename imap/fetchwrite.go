@@ -74,20 +74,14 @@ func (w *fetchWriter) run(ctx context.Context, uids mailbox.UIDSet) error {
 // fromIndex answers from the store's index and its kept bytes. Messages are opened only where the
 // store knows too little of them.
 func (w *fetchWriter) fromIndex(ctx context.Context, uids mailbox.UIDSet) error {
-	ch, err := w.c.box.mb.Changes(ctx, 0)
+	ch, err := mailbox.List(ctx, w.c.box.mb, uids)
 	if err != nil {
 		return failed(err)
 	}
 	w.begin(ch.State)
 	var chunk []mailbox.Meta
-	last, found := uids.Max(), 0
+	found := 0
 	for m := range ch.Messages {
-		if m.UID > last {
-			break
-		}
-		if !uids.Contains(m.UID) {
-			continue
-		}
 		found++
 		if chunk = append(chunk, m); len(chunk) == fetchChunk {
 			if err := w.chunk(ctx, chunk); err != nil {

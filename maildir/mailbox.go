@@ -11,7 +11,7 @@ import (
 )
 
 // Mailbox is a handle on a folder, from Account.Open. It implements mailbox.Mailbox and the optional
-// interfaces mailbox.MultiAppender, mailbox.Derived, mailbox.Identified, mailbox.Watcher and mailbox.Locker. It is safe for concurrent use.
+// interfaces mailbox.MultiAppender, mailbox.Lister, mailbox.Derived, mailbox.Identified, mailbox.Watcher and mailbox.Locker. It is safe for concurrent use.
 type Mailbox struct {
 	f      *folder
 	name   string
@@ -77,9 +77,8 @@ func (m *Mailbox) Changes(ctx context.Context, since mailbox.ModSeq) (_ *mailbox
 	}
 	defer f.leave(&err)
 	s := &f.state
-	newer := func(r *rec) bool { return r.modSeq > uint64(since) }
 	if uint64(since) < s.modSeq {
-		if err := f.fill(ctx, newer); err != nil {
+		if err := f.fill(ctx, s.t.newer(uint64(since))); err != nil {
 			return nil, err
 		}
 	}
@@ -88,6 +87,29 @@ func (m *Mailbox) Changes(ctx context.Context, since mailbox.ModSeq) (_ *mailbox
 		c.Expunged = s.expungedSince(uint64(since))
 	}
 	c.Messages = metas(s.since(uint64(since)))
+	return c, nil
+}
+
+// List implements mailbox.Lister.
+func (m *Mailbox) List(ctx context.Context, uids mailbox.UIDSet) (_ *mailbox.Changes, err error) {
+	f, err := m.locked(ctx, false)
+	if err != nil {
+		return nil, err
+	}
+	defer f.leave(&err)
+	s := &f.state
+	if err := f.fill(ctx, s.t.selected(uids)); err != nil {
+		return nil, err
+	}
+	c := &mailbox.Changes{State: f.mailboxState(), Known: s.horizon == 0}
+	if c.Known {
+		c.Expunged = s.expungedSince(0)
+	}
+	recs := make([]rec, 0, min(uids.Len(), len(s.t.recs)))
+	for i := range s.t.selected(uids) {
+		recs = append(recs, s.t.recs[i])
+	}
+	c.Messages = metas(recs, &table{names: s.t.names})
 	return c, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"iter"
 	"slices"
 	"time"
 
@@ -436,13 +437,13 @@ func (t *table) withUIDs(uids []uint32) []*rec {
 	return recs
 }
 
-// fill looks at the files whose date is not known yet: its date, and its size where the name has
+// fill looks at those files of some messages whose date is not known yet: its date, and its size where the name has
 // none that fits.
-func (f *folder) fill(ctx context.Context, want func(r *rec) bool) error {
+func (f *folder) fill(ctx context.Context, indexes iter.Seq[int]) error {
 	t := &f.state.t
-	for i := range t.recs {
+	for i := range indexes {
 		r := &t.recs[i]
-		if r.getDate() != noDate || !want(r) {
+		if r.getDate() != noDate {
 			continue
 		}
 		if err := f.exclusive(ctx); err != nil {

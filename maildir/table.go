@@ -3,6 +3,7 @@ package maildir
 import (
 	"bytes"
 	"hash/maphash"
+	"iter"
 	"math"
 	"slices"
 	"sort"
@@ -182,7 +183,7 @@ func (t *table) compact() {
 }
 
 // selected yields the indexes of the recs whose UIDs are in uids, ascending.
-func (t *table) selected(uids mailbox.UIDSet) func(yield func(i int) bool) {
+func (t *table) selected(uids mailbox.UIDSet) iter.Seq[int] {
 	return func(yield func(i int) bool) {
 		for _, span := range uids {
 			i, _ := t.find(uint32(span.First))
@@ -190,6 +191,17 @@ func (t *table) selected(uids mailbox.UIDSet) func(yield func(i int) bool) {
 				if !yield(i) {
 					return
 				}
+			}
+		}
+	}
+}
+
+// newer yields the indexes of the recs above a mod-sequence.
+func (t *table) newer(modSeq uint64) iter.Seq[int] {
+	return func(yield func(i int) bool) {
+		for i := range t.recs {
+			if t.recs[i].modSeq > modSeq && !yield(i) {
+				return
 			}
 		}
 	}
