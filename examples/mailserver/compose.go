@@ -72,15 +72,15 @@ func compose(o *options, log io.Writer) (_ *system, err error) {
 		}},
 		service{"read", "imap", o.imap, &imap.Server{
 			Addr: o.imap, Hostname: o.hostname, TLSConfig: tlsConfig, Logger: logger,
-			Store: store, Auth: users, AllowInsecureAuth: o.insecureAuth,
+			Store: store, Auth: users, AllowInsecureAuth: o.insecureAuth, MaxConnsPerIP: o.perAddress,
 		}},
 		service{"read", "imaps", o.imaps, implicitTLS{&imap.Server{
 			Addr: o.imaps, Hostname: o.hostname, TLSConfig: tlsConfig, Logger: logger,
-			Store: store, Auth: users,
+			Store: store, Auth: users, MaxConnsPerIP: o.perAddress,
 		}}},
 		service{"read", "pop3", o.pop3, &pop3.Server{
 			Addr: o.pop3, Hostname: o.hostname, TLSConfig: tlsConfig, Logger: logger,
-			Store: store, Auth: users, AllowInsecureAuth: o.insecureAuth,
+			Store: store, Auth: users, AllowInsecureAuth: o.insecureAuth, MaxConnsPerIP: o.perAddress,
 		}},
 	)}, nil
 }
