@@ -25,8 +25,8 @@ const (
 	itemEmailID       // RFC 8474
 	itemThreadID
 	itemStructure // no item of a client: of what bodies and sections are made
-	itemSection // BODY[…], RFC822…
-	itemBinary  // BINARY[…]
+	itemSection   // BODY[…], RFC822…
+	itemBinary    // BINARY[…]
 	itemBinarySize
 )
 

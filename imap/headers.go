@@ -38,7 +38,9 @@ func (h *headerBox) Derived(ctx context.Context, kind string, uids mailbox.UIDSe
 }
 
 // SetDerived implements mailbox.Derived: what Read had to make is kept already.
-func (h *headerBox) SetDerived(context.Context, string, iter.Seq2[mailbox.UID, []byte]) error { return nil }
+func (h *headerBox) SetDerived(context.Context, string, iter.Seq2[mailbox.UID, []byte]) error {
+	return nil
+}
 
 // Read yields messages with the kept fields as their content: first those that are kept, then those that had to be read. It
 // may be called by several goroutines.
