@@ -521,6 +521,7 @@ func (s *state) decodeMessages(d *decoder) {
 		if i, ok := s.t.find(r.uid); ok {
 			s.t.dead += int(s.t.recs[i].nameLen)
 			s.t.recs[i] = r
+			s.t.touch()
 		} else {
 			s.t.add(r)
 		}

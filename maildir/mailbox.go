@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"iter"
 	"sync/atomic"
 
 	"github.com/goniec-mail/goniec/mailbox"
@@ -86,7 +85,7 @@ func (m *Mailbox) Changes(ctx context.Context, since mailbox.ModSeq) (_ *mailbox
 	if c.Known {
 		c.Expunged = s.expungedSince(uint64(since))
 	}
-	c.Messages = metas(s.since(uint64(since)))
+	c.Messages = s.since(uint64(since)).metas
 	return c, nil
 }
 
@@ -105,43 +104,32 @@ func (m *Mailbox) List(ctx context.Context, uids mailbox.UIDSet) (_ *mailbox.Cha
 	if c.Known {
 		c.Expunged = s.expungedSince(0)
 	}
-	recs := make([]rec, 0, min(uids.Len(), len(s.t.recs)))
+	some := &snapshot{make([]rec, 0, min(uids.Len(), len(s.t.recs))), s.t.names}
 	for i := range s.t.selected(uids) {
-		recs = append(recs, s.t.recs[i])
+		some.recs = append(some.recs, s.t.recs[i])
 	}
-	c.Messages = metas(recs, &table{names: s.t.names})
+	c.Messages = some.metas
 	return c, nil
 }
 
-// since copies the recs above a mod-sequence: the snapshot.
-func (s *state) since(m uint64) (recs []rec, names *table) {
-	if m >= s.modSeq {
-		return nil, &s.t
-	}
+// since copies the recs above a mod-sequence.
+func (s *state) since(m uint64) *snapshot {
 	n := 0
-	for i := range s.t.recs {
-		if s.t.recs[i].modSeq > m {
+	if m < s.modSeq {
+		for range s.t.newer(m) {
 			n++
 		}
 	}
-	recs = make([]rec, 0, n)
-	for i := range s.t.recs {
-		if s.t.recs[i].modSeq > m {
-			recs = append(recs, s.t.recs[i])
+	if n > 0 && n == len(s.t.recs) {
+		return s.t.snapshot()
+	}
+	some := &snapshot{make([]rec, 0, n), s.t.names}
+	if n > 0 {
+		for i := range s.t.newer(m) {
+			some.recs = append(some.recs, s.t.recs[i])
 		}
 	}
-	// Names are only ever appended, or replaced as a whole: this slice header stays good.
-	return recs, &table{names: s.t.names}
-}
-
-func metas(recs []rec, t *table) iter.Seq[mailbox.Meta] {
-	return func(yield func(mailbox.Meta) bool) {
-		for i := range recs {
-			if !yield(t.meta(&recs[i])) {
-				return
-			}
-		}
-	}
+	return some
 }
 
 func (t *table) meta(r *rec) mailbox.Meta {

@@ -231,6 +231,7 @@ func (r *reading) learn(b *block) error {
 			continue
 		}
 		if rec := &t.recs[at]; rec.getDate() != it.date || rec.getSize() != it.meta.Size {
+			t.touch()
 			rec.setDate(it.date)
 			rec.setSize(it.meta.Size)
 			r.f.state.counts = nil
@@ -319,11 +320,13 @@ func (f *folder) openMessage(ctx context.Context, uid uint32) (meta mailbox.Meta
 		}
 		r := &t.recs[i]
 		if r.getSize() != c.size {
+			t.touch()
 			r.setSize(c.size)
 			f.state.counts = nil
 			f.index.learned++
 		}
 		if r.getDate() == noDate {
+			t.touch()
 			f.index.learned++
 			info, err := c.file.Stat()
 			if err != nil {

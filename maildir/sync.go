@@ -456,6 +456,7 @@ func (f *folder) fill(ctx context.Context, indexes iter.Seq[int]) error {
 		if err != nil {
 			return err
 		}
+		t.touch()
 		r.setDate(info.ModTime.Unix())
 		if r.getSize() < 0 {
 			_, size := formOf(string(t.base(r)), info.Size)
