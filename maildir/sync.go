@@ -78,11 +78,10 @@ func (f *folder) scan(ctx context.Context, lookCur bool) error {
 		return err
 	}
 	if !lookCur && sure {
-		if len(moved) == 0 {
-			return nil
-		}
-		defer f.noteOwn()
-		return f.takeFresh(ctx, moved)
+		return f.takeMoved(ctx, moved)
+	}
+	if err := moved.finish(); err != nil {
+		return err
 	}
 	var last time.Time
 	for try := 0; ; try++ {
@@ -109,36 +108,37 @@ func (f *folder) noteOwn() {
 	}
 }
 
-// takeNew moves the messages of new/ to cur/: a link there, durably, and then the old name goes,
-// so that a crash can leave both names but never none. It returns their names in cur/; sure is
-// false when others were at work, so that cur/ must be listed.
-func (f *folder) takeNew() (moved []string, sure bool, err error) {
+// moving is messages on their way from new/ to cur/.
+type moving struct {
+	f      *folder
+	at     time.Time  // when new/ was listed
+	mtime  time.Time  // of new/, before that
+	old    []string   // names in new/
+	names  []string   // those linked into cur/
+	synced chan error // of cur/; nil when nothing was linked
+}
+
+// takeNew links the messages of new/ into cur/. Once that is durable, finish removes the old names, so that a crash can
+// leave both names but never none. sure is false when others were at work, so that cur/ must be listed.
+func (f *folder) takeNew() (m *moving, sure bool, err error) {
 	info, err := f.new.Stat()
 	if err != nil {
 		return nil, false, err
 	}
-	at := f.acct.store.now()
+	m = &moving{f: f, at: f.acct.store.now(), mtime: info.ModTime}
 	names, err := f.new.Names()
 	if err != nil {
 		return nil, false, err
 	}
-	names = slices.DeleteFunc(names, func(n string) bool { return !isMessage(n) })
-	sure = true
-	if len(names) > 0 {
-		if moved, sure, err = f.moveNew(names); err != nil {
-			return nil, false, err
-		}
-		if info, err = f.new.Stat(); err != nil {
-			return nil, false, err
-		}
-	}
-	f.state.seenNew = dirSeen{info.ModTime, at}
-	return moved, sure, nil
+	m.old = slices.DeleteFunc(names, func(n string) bool { return !isMessage(n) })
+	sure, err = m.link()
+	return m, sure, err
 }
 
-func (f *folder) moveNew(names []string) (moved []string, sure bool, err error) {
+func (m *moving) link() (sure bool, err error) {
+	f := m.f
 	sure = true
-	for _, n := range names {
+	for _, n := range m.old {
 		base, info := splitInfo(n)
 		if info == "" {
 			info = infoNone
@@ -146,22 +146,54 @@ func (f *folder) moveNew(names []string) (moved []string, sure bool, err error) 
 		err := linkOrRename(f.new.Dir, n, f.cur.Dir, base+info)
 		switch {
 		case err == nil:
-			moved = append(moved, base+info)
+			m.names = append(m.names, base+info)
 		case errors.Is(err, fs.ErrExist), errors.Is(err, fs.ErrNotExist):
 			sure = false // linked before a crash, or moved by another program just now
 		default:
-			return nil, false, err
+			return false, err
 		}
 	}
-	if err := f.failed(f.cur.Sync()); err != nil {
-		return nil, false, err
+	if len(m.old) > 0 {
+		m.synced = make(chan error, 1)
+		go func() { m.synced <- f.cur.Sync() }()
 	}
-	for _, n := range names {
-		if err := f.new.Remove(n); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, false, err
+	return sure, nil
+}
+
+// takeMoved gives the messages UIDs, while cur/ is being synced.
+func (f *folder) takeMoved(ctx context.Context, m *moving) error {
+	if len(m.names) == 0 {
+		return m.finish()
+	}
+	err := f.takeFresh(ctx, m.names)
+	if e := m.finish(); e != nil {
+		f.state.loaded = false // nobody may see them
+		return errors.Join(err, e)
+	}
+	f.noteOwn()
+	return err
+}
+
+// finish waits until the new names are durable, and removes the old ones.
+func (m *moving) finish() error {
+	f := m.f
+	if m.synced != nil {
+		if err := f.failed(<-m.synced); err != nil {
+			return err
 		}
+		for _, n := range m.old {
+			if err := f.new.Remove(n); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+		}
+		info, err := f.new.Stat()
+		if err != nil {
+			return err
+		}
+		m.mtime = info.ModTime
 	}
-	return moved, sure, nil
+	f.state.seenNew = dirSeen{m.mtime, m.at}
+	return nil
 }
 
 // linkOrRename gives a file a second name, or, where the file system has no links, another name.
