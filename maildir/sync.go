@@ -156,7 +156,8 @@ func (f *folder) moveNew(names []string) (moved []string, sure bool, err error) 
 			return nil, false, err
 		}
 	}
-	return moved, sure, nil
+	// A name that a crash brings back would be a new message once this one has been flagged, moved or expunged.
+	return moved, sure, f.failed(f.new.Sync())
 }
 
 // linkOrRename gives a file a second name, or, where the file system has no links, another name.
