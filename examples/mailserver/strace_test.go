@@ -213,12 +213,12 @@ func TestTrace(t *testing.T) {
 }
 
 // imapSay logs in, says commands one by one, and waits for each tagged reply.
-func imapSay(t testing.TB, addr string, commands ...string) {
+func imapSay(t testing.TB, addr, user string, commands ...string) {
 	c, err := net.Dial("tcp", addr)
 	require.NoError(t, err)
 	defer c.Close()
 	in := bufio.NewReader(c)
-	for i, command := range append([]string{"", "LOGIN alice@demo.test alice"}, commands...) {
+	for i, command := range append([]string{"", "LOGIN " + user + "@demo.test " + user}, commands...) {
 		tag := fmt.Sprint("a", i)
 		if i == 0 {
 			tag = "* OK"
@@ -236,12 +236,12 @@ func imapSay(t testing.TB, addr string, commands ...string) {
 	}
 }
 
-func pop3Say(t testing.TB, addr string, commands ...string) {
+func pop3Say(t testing.TB, addr, user string, commands ...string) {
 	c, err := net.Dial("tcp", addr)
 	require.NoError(t, err)
 	defer c.Close()
 	in := bufio.NewReader(c)
-	for _, command := range append([]string{"", "USER alice@demo.test", "PASS alice"}, commands...) {
+	for _, command := range append([]string{"", "USER " + user + "@demo.test", "PASS " + user}, commands...) {
 		if command != "" {
 			fmt.Fprintf(c, "%s\r\n", command)
 		}
@@ -276,14 +276,14 @@ func TestF01_SyncedBeforeReplies(t *testing.T) {
 		require.Regexp(t, "^250 ", r[len(r)-1])
 	}
 	literal := fmt.Sprintf("{%d+}\r\n%s", len(mail), mail)
-	imapSay(t, p.addrs["read imap"],
+	imapSay(t, p.addrs["read imap"], "alice",
 		"CREATE Traced", "SELECT INBOX", "APPEND INBOX "+literal, `APPEND Traced (\Seen Work) `+literal, `STORE 1 +FLAGS (\Flagged)`,
 		`STORE 1:3 FLAGS (\Seen Later)`, "COPY 1:2 Traced", "MOVE 1 Traced", "MOVE 1:2 Traced", `STORE 1 +FLAGS (\Deleted)`, "EXPUNGE",
 		"CREATE Traced/Child", "RENAME Traced Renamed", "SELECT Renamed/Child", "APPEND Renamed/Child "+literal, "DELETE Renamed/Child", "SUBSCRIBE Renamed")
 	for range 2 {
 		dialogue(t, p.addrs["deliver lmtp"], "LHLO test", "MAIL FROM:<>", "RCPT TO:<alice@demo.test>", "DATA", mail+".")
 	}
-	pop3Say(t, p.addrs["read pop3"], "DELE 1", "DELE 2", "QUIT")
+	pop3Say(t, p.addrs["read pop3"], "alice", "DELE 1", "DELE 2", "QUIT")
 	p.interrupt(t)
 
 	tr := newCallTrace(filepath.Join(dir, "goniec-demo", "mail"), filepath.Join(dir, "goniec-demo", "queue"))
