@@ -58,7 +58,8 @@
 //	goniec-special-use         the folder's special use (RFC 6154)
 //	goniec-uidvalidity         the highest UIDVALIDITY given in the account
 //	goniec-lock, goniec-pop3-lock, goniec-move-lock    flock(2) between our processes
-//	courierimap*               Courier's UIDs, keywords and subscriptions, read once
+//	courierimap*               Courier's UIDs, keywords and subscriptions, read once. Courier 5 names folders in UTF-8: those
+//	                           show after Account.Check has renamed them
 //
 // # Other programs
 //
