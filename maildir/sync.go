@@ -68,6 +68,9 @@ const (
 
 // scan lists new/, and cur/ too if asked, and takes in what is different.
 func (f *folder) scan(ctx context.Context, lookCur bool) error {
+	if f.cannotWrite.Load() {
+		return f.scanReadOnly(ctx)
+	}
 	f.state.waiting = false
 	moved, sure, err := f.takeNew()
 	if err != nil {
@@ -468,7 +471,8 @@ func (f *folder) fill(ctx context.Context, want func(r *rec) bool) error {
 		if err := f.exclusive(ctx); err != nil {
 			return err
 		}
-		info, err := f.cur.Lstat(t.file(r))
+		dir, name := f.place(t.file(r))
+		info, err := dir.Lstat(name)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // renamed or gone: the next refresh tells
 		}
@@ -502,5 +506,6 @@ func (f *folder) mailboxState() mailbox.State {
 		Keywords:     s.keywords.names,
 		KeywordLimit: keywordLimit,
 		ID:           s.list.id,
+		ReadOnly:     f.cannotWrite.Load(),
 	}
 }
