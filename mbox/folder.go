@@ -3,9 +3,7 @@ package mbox
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
-	"strings"
 	"sync/atomic"
 
 	"github.com/goniec-mail/goniec/faultfs"
@@ -197,8 +195,7 @@ func (f *folder) detect(h *held) error {
 // take makes the messages that a scan has found the folder's, behind those kept as they are, and writes the index.
 func (f *folder) take(kept []entry, all []found, at position) error {
 	x := f.x.clone()
-	var lines strings.Builder
-	m := matcher{x: x, lines: &lines, known: make(map[uint32][]int)}
+	m := matcher{x: x, known: make(map[uint32][]int)}
 	inKept := len(kept)
 	for i := inKept; i < len(x.entries); i++ {
 		m.known[x.entries[i].sum] = append(m.known[x.entries[i].sum], i)
@@ -224,7 +221,7 @@ func (f *folder) take(kept []entry, all []found, at position) error {
 		f.x = x
 		return nil
 	}
-	return f.commit(lines.String(), x)
+	return f.commit(m.lines, x)
 }
 
 func anyTrue(b []bool) bool {
@@ -239,7 +236,7 @@ func anyTrue(b []bool) bool {
 // matcher gives the messages of a scan the UIDs that they had.
 type matcher struct {
 	x       *index
-	lines   *strings.Builder
+	lines   []byte           // for the index
 	known   map[uint32][]int // by checksum, those not yet found again
 	gone    []bool
 	modSeq  mailbox.ModSeq
@@ -266,7 +263,7 @@ func (m *matcher) one(one found, f *folder) error {
 	m.x.entries = append(m.x.entries, one.entry)
 	m.gone = append(m.gone, false)
 	m.changed = true
-	m.lines.WriteString(one.line())
+	m.lines = one.appendLine(m.lines)
 	return nil
 }
 
@@ -277,7 +274,7 @@ func (m *matcher) assign(l mailbox.FlagList) mailbox.Flags {
 		return mailbox.KnownFlags(m.x.keywords, l)
 	}
 	for _, k := range known[len(m.x.keywords):] {
-		fmt.Fprintf(m.lines, "K %s\n", k)
+		m.lines = appendKeyword(m.lines, k)
 	}
 	m.x.keywords = known
 	return flags
@@ -292,7 +289,7 @@ func (m *matcher) again(e *entry, now entry) {
 	}
 	if now != *e {
 		*e = now
-		m.lines.WriteString(e.line())
+		m.lines = e.appendLine(m.lines)
 	}
 }
 
@@ -307,7 +304,7 @@ func (m *matcher) expunge() {
 	if set := b.Set(); !set.Empty() {
 		m.changed = true
 		m.x.expunge(m.modSeq, set)
-		fmt.Fprintf(m.lines, "X %d %s\n", m.modSeq, set)
+		m.lines = appendExpunge(m.lines, m.modSeq, set)
 	}
 }
 

@@ -3,11 +3,9 @@ package mbox
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"iter"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -255,9 +253,9 @@ func (f *folder) append(ctx context.Context, h *held, c goniec.Content, o mailbo
 	if err := rec.body(ctx, sum); err != nil {
 		return meta, err
 	}
-	var lines strings.Builder
+	var lines []byte
 	for _, k := range known[len(x.keywords):] {
-		fmt.Fprintf(&lines, "K %s\n", k)
+		lines = appendKeyword(lines, k)
 	}
 	old := h.info.Size
 	at, err := h.append(ctx, rec)
@@ -277,8 +275,8 @@ func (f *folder) append(ctx context.Context, h *held, c goniec.Content, o mailbo
 	}
 	x.next++
 	x.keywords, x.entries = known, append(x.entries, e)
-	lines.WriteString(e.line())
-	if err := f.commit(lines.String(), x); err != nil {
+	lines = e.appendLine(lines)
+	if err := f.commit(lines, x); err != nil {
 		return meta, errors.Join(err, h.undo(old))
 	}
 	return e.meta(), nil
@@ -322,9 +320,9 @@ func (f *folder) setFlags(h *held, uids mailbox.UIDSet, c mailbox.FlagChange) (r
 			return res, err
 		}
 	}
-	var lines strings.Builder
+	var lines []byte
 	for _, k := range known[len(x.keywords):] {
-		fmt.Fprintf(&lines, "K %s\n", k)
+		lines = appendKeyword(lines, k)
 	}
 	x.keywords = known
 	var changed, modified mailbox.UIDSetBuilder
@@ -340,7 +338,7 @@ func (f *folder) setFlags(h *held, uids mailbox.UIDSet, c mailbox.FlagChange) (r
 		}
 		if flags := c.Op.Apply(e.flags, change); flags != e.flags {
 			e.flags, e.modSeq = flags, x.modSeq+1
-			fmt.Fprintf(&lines, flagsLine, e.uid, e.modSeq, e.flags)
+			lines = e.appendFlags(lines)
 			changed.Add(e.uid)
 			places = append(places, i)
 		}
@@ -351,7 +349,7 @@ func (f *folder) setFlags(h *held, uids mailbox.UIDSet, c mailbox.FlagChange) (r
 	}
 	x.modSeq++
 	res.ModSeq = x.modSeq
-	if err := f.commit(lines.String(), x); err != nil {
+	if err := f.commit(lines, x); err != nil {
 		return mailbox.FlagResult{}, err
 	}
 	f.showFlags(h, places)
@@ -379,7 +377,7 @@ func (f *folder) showFlags(h *held, places []int) {
 		if at, err := f.position(h); err == nil && at.size == f.x.at.size {
 			x := *f.x
 			x.at = at
-			_ = f.commit("", &x)
+			_ = f.commit(nil, &x)
 		}
 	}
 }

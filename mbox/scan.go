@@ -28,7 +28,7 @@ func scan(file io.ReaderAt, from, size int64, d Dialect) ([]found, error) {
 		if err != nil {
 			return nil, err
 		}
-		one.offset, one.start, one.end = one.offset+from, one.start+from, one.end+from
+		one.offset, one.start, one.end = one.offset+from, one.start+from, max(one.end, one.start)+from
 		if n := len(all); n > 0 {
 			all[n-1].next = one.offset
 		}
