@@ -245,9 +245,6 @@ type matcher struct {
 
 func (m *matcher) one(one found, f *folder) error {
 	places := m.known[one.sum]
-	if one.own && len(places) == 0 {
-		one.list = f.blockFlags(one.entry)
-	}
 	one.seen = m.assign(one.list)
 	if len(places) > 0 {
 		m.known[one.sum] = places[1:]
@@ -283,9 +280,12 @@ func (m *matcher) assign(l mailbox.FlagList) mailbox.Flags {
 // again updates a message that was found at another place, or with other status fields.
 func (m *matcher) again(e *entry, now entry) {
 	now.uid, now.modSeq, now.flags, now.size, now.saved = e.uid, e.modSeq, e.flags, e.size, e.saved
-	if !now.own && now.seen != e.seen { // another program has changed them
-		now.flags, now.modSeq = now.seen, m.modSeq
-		m.changed = true
+	if now.seen != e.seen { // another program has changed them, perhaps only some
+		now.flags = e.flags&^(e.seen&^now.seen) | now.seen&^e.seen
+		if now.flags != e.flags {
+			now.modSeq = m.modSeq
+			m.changed = true
+		}
 	}
 	if now != *e {
 		*e = now
@@ -306,18 +306,4 @@ func (m *matcher) expunge() {
 		m.x.expunge(m.modSeq, set)
 		m.lines = appendExpunge(m.lines, m.modSeq, set)
 	}
-}
-
-// blockFlags reads the flags in a status block of ours, for a message that the index does not know.
-func (f *folder) blockFlags(e entry) (l mailbox.FlagList) {
-	file, err := f.dir.Open(f.name)
-	if err != nil {
-		return l
-	}
-	defer file.Close()
-	b := make([]byte, blockSize)
-	if _, err := file.ReadAt(b, e.start); err == nil && isBlock(b) {
-		_, l = splitStatus(b)
-	}
-	return l
 }

@@ -19,6 +19,7 @@ import (
 //	K <keyword>
 //	M <uid> <modseq> <offset> <start> <end> <next> <size> <date> <saved> <sum> <flags> <seen> <own>
 //	F <uid> <modseq> <flags>
+//	S <uid> <seen>
 //	X <modseq> <uid set>
 //	P <size> <mtime> <inode> <checksum before the end> <uidnext> <modseq> <horizon>
 //	C <crc of the lines since the last C>
@@ -42,7 +43,7 @@ type entry struct {
 	date, saved              int64
 	sum                      uint32        // of the message without status fields, as it lies in the file
 	flags                    mailbox.Flags // the truth
-	seen                     mailbox.Flags // what status fields of other programs last said
+	seen                     mailbox.Flags // what the status fields in the file last said, as far as it is durable
 	own                      bool          // it begins with a status block of ours
 }
 
@@ -177,11 +178,20 @@ func (f *folder) noteIndex() error {
 
 // commit appends a change to the index, durably, and takes it in. After an error the state is read again.
 func (f *folder) commit(lines []byte, next *index) error {
+	return f.put(lines, next, faultfs.File.Sync)
+}
+
+// note is commit for what can be found out again: it may be forgotten by a power loss.
+func (f *folder) note(lines []byte, next *index) error {
+	return f.put(lines, next, func(faultfs.File) error { return nil })
+}
+
+func (f *folder) put(lines []byte, next *index, sync func(faultfs.File) error) error {
 	if f.from == (loaded{}) {
 		return errIndexUnknown
 	}
 	text := sealed(next.appendTail(lines))
-	err := f.appendIndex(text)
+	err := f.appendIndex(text, sync)
 	if err != nil {
 		f.x, f.from = nil, loaded{}
 		return err
@@ -219,7 +229,7 @@ func (x *index) roomy() int64 {
 	return indexSlack + 2*need
 }
 
-func (f *folder) appendIndex(text []byte) (err error) {
+func (f *folder) appendIndex(text []byte, sync func(faultfs.File) error) (err error) {
 	file, err := f.dir.OpenFile(indexName(f.name), os.O_RDWR, 0)
 	if err != nil {
 		return err
@@ -230,7 +240,7 @@ func (f *folder) appendIndex(text []byte) (err error) {
 	}
 	err = writeAll(&offsetWriter{file, f.from.size}, text)
 	if err == nil {
-		err = file.Sync()
+		err = sync(file)
 	}
 	if err != nil {
 		if e := file.Truncate(f.from.size); e == nil {

@@ -55,6 +55,12 @@ func (e *entry) appendFlags(b []byte) []byte {
 	return append(strconv.AppendUint(append(b, ' '), uint64(e.flags), 10), '\n')
 }
 
+// appendSeen is for a message of which the status block was written.
+func (e *entry) appendSeen(b []byte) []byte {
+	b = appendNumbers(append(b, 'S'), int64(e.uid))
+	return append(strconv.AppendUint(append(b, ' '), uint64(e.seen), 10), '\n')
+}
+
 // appendTail is what every change ends with.
 func (x *index) appendTail(b []byte) []byte {
 	p := x.at
@@ -139,6 +145,11 @@ func (x *index) applyLine(line []byte) error {
 		uid, modSeq, flags := mailbox.UID(f.number(1, math.MaxUint32)), mailbox.ModSeq(f.number(0, math.MaxInt64)), mailbox.Flags(f.unsigned())
 		if i := x.find(uid); i >= 0 && f.end() == nil {
 			x.entries[i].flags, x.entries[i].modSeq = flags, modSeq
+		}
+	case 'S':
+		uid, seen := mailbox.UID(f.number(1, math.MaxUint32)), mailbox.Flags(f.unsigned())
+		if i := x.find(uid); i >= 0 && f.end() == nil {
+			x.entries[i].seen = seen
 		}
 	case 'X':
 		at := mailbox.ModSeq(f.number(0, math.MaxInt64))

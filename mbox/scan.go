@@ -12,7 +12,7 @@ import (
 // found is a message that a scan has found.
 type found struct {
 	entry
-	list mailbox.FlagList // of status fields of other programs
+	list mailbox.FlagList // of its status fields
 }
 
 // scan finds the messages of a file from an offset on.
@@ -47,6 +47,7 @@ func (r *Reader) scanMessage(m *Message) (f found, err error) {
 	}
 	f.own = m.has(markStatus) && isBlock(head)
 	if f.own {
+		_, f.list = splitStatus(head[:blockSize])
 		f.sum = crc32.Checksum(head[blockSize:], crcTable)
 	} else {
 		end := headerEnd(head)
