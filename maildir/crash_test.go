@@ -163,6 +163,8 @@ type crashOp struct {
 	unopened bool // nobody has looked at the account before
 	// between judges other states that are allowed: a move may leave both.
 	between func(before, after, now view) error
+	// judge says what else must hold; done: it was acknowledged.
+	judge func(now view, done bool) error
 }
 
 // script does things with a Store and keeps the first error.
@@ -387,6 +389,11 @@ func checkCrash(op crashOp, before, after, was view, s *faultfs.CrashState) erro
 	}
 	if err := keeps(was, now); err != nil {
 		return err
+	}
+	if op.judge != nil {
+		if err := op.judge(now, s.Done); err != nil {
+			return err
+		}
 	}
 	// The next operations work, and what they promise counts from what was seen now.
 	if err := run(s.FS, func(t *script) { t.deliver("later\r\n"); t.appendTo("INBOX", "last\r\n") }); err != nil {

@@ -46,6 +46,7 @@ type destination struct {
 	lined     bool
 	due       bool // may have due jobs
 	bulk      bool // ... only of mailings
+	claiming  bool // start has it in hand, without the lock
 	sleeping  int  // index in asleep, from 1
 }
 
@@ -119,7 +120,7 @@ func (s *scheduler) pick() *destination {
 
 // forget drops a destination of which nothing is worth knowing.
 func (s *scheduler) forget(d *destination) {
-	if d.active == 0 && !d.due && !d.lined && d.dead == 0 && d.sleeping == 0 {
+	if d.active == 0 && !d.due && !d.lined && !d.claiming && d.dead == 0 && d.sleeping == 0 {
 		delete(s.dests, d.name)
 	}
 }
@@ -315,6 +316,7 @@ func (q *Queue) fill(now time.Time) time.Time {
 			room = 1
 		}
 		d.due = d.due && room <= 0 // a Put during the claim sets it again
+		d.claiming = room > 0
 		s.mu.Unlock()
 		if room > 0 {
 			q.start(d, room, now)
@@ -331,6 +333,7 @@ func (q *Queue) start(d *destination, room int, now time.Time) {
 	leases, err := q.Store.Claim(s.ctx, ClaimRequest{Dest: d.name, Now: now, Max: room, Worker: q.o.host})
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	d.claiming = false
 	if err != nil {
 		q.o.logger.Error("queue: claim", "dest", d.name, "err", err)
 		d.due = true
