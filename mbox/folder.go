@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"sync/atomic"
+	"time"
 
 	"github.com/goniec-mail/goniec/faultfs"
 	"github.com/goniec-mail/goniec/mailbox"
@@ -130,6 +131,16 @@ func (f *folder) position(h *held) (p position, err error) {
 	p = position{size: h.info.Size, mtime: h.info.ModTime.UnixNano(), inode: h.info.Inode}
 	p.before, err = sumBefore(h.file, p.size)
 	return p, err
+}
+
+// changed is the position after a change of ours. The file gets a time between two ticks of the system's clock: whoever
+// changes it after us, however soon, gives it another one.
+func (f *folder) changed(h *held) (p position, err error) {
+	_ = f.dir.Chtimes(f.name, time.Now())
+	if h.info, err = h.file.Stat(); err != nil {
+		return p, err
+	}
+	return f.position(h)
 }
 
 // refresh takes in what other programs have done to the file. Messages are known again by their content.

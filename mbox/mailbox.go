@@ -262,10 +262,7 @@ func (f *folder) append(ctx context.Context, h *held, c goniec.Content, o mailbo
 	if err != nil {
 		return meta, err
 	}
-	if h.info, err = h.file.Stat(); err == nil {
-		x.at, err = f.position(h)
-	}
-	if err != nil {
+	if x.at, err = f.changed(h); err != nil {
 		return meta, errors.Join(err, h.undo(old))
 	}
 	x.modSeq++
@@ -384,12 +381,9 @@ func (f *folder) showFlags(h *held, places []int) {
 		f.store.log("status fields not written", "file", f.name, "error", err)
 		return
 	}
-	if info, err := h.file.Stat(); err == nil {
-		h.info = info
-		if at, err := f.position(h); err == nil && at.size == x.at.size {
-			x.at = at
-			_ = f.note(lines, x)
-		}
+	if at, err := f.changed(h); err == nil && at.size == x.at.size {
+		x.at = at
+		_ = f.note(lines, x)
 	}
 }
 
@@ -448,10 +442,7 @@ func (f *folder) expunge(h *held, uids mailbox.UIDSet) (mailbox.UIDSet, error) {
 	}
 	x.modSeq++
 	x.expunge(x.modSeq, gone)
-	if h.info, err = h.file.Stat(); err != nil {
-		return gone, nil
-	}
-	if x.at, err = f.position(h); err != nil {
+	if x.at, err = f.changed(h); err != nil {
 		return gone, nil
 	}
 	f.x = x
