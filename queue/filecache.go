@@ -37,7 +37,6 @@ func (s *FileStore) cache(at loc, m *stored) {
 	s.mailings = append(s.mailings[:len(s.mailings):len(s.mailings)], cachedMailing{at, m})
 }
 
-
 // recentPuts is how many messages are remembered that were stored and not claimed since: a queue that keeps up
 // hands each to a worker without reading it again.
 const recentPuts = 256
