@@ -138,4 +138,3 @@ func requireFailures(t *testing.T, reports []string, want map[string]string) {
 	}
 	require.Equal(t, want, got)
 }
-
