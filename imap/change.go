@@ -83,8 +83,8 @@ func (c *conn) storeBy(ctx context.Context, by numbering) error {
 		return failed(err)
 	}
 	// Of the messages concerned only the flags that they have now are told: older ones would undo in the client what it has
-	// just asked for.
-	c.tellBut(earlier, func(m mailbox.Meta) bool { return uids.Contains(m.UID) })
+	// just asked for. What a conditional STORE has left alone is told as it is.
+	c.tellBut(earlier, func(m mailbox.Meta) bool { return uids.Contains(m.UID) && !res.Modified.Contains(m.UID) })
 	if err := c.tellStored(ctx, uids, s, res, changedIn(earlier, uids)); err != nil {
 		return err
 	}
