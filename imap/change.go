@@ -174,7 +174,7 @@ func (c *conn) tellStored(ctx context.Context, uids mailbox.UIDSet, s storing, r
 	rest := uids.Subtract(res.Changed).Subtract(res.Modified)
 	if s.silent {
 		c.tellModSeqs(u, silent)
-		rest = others.Subtract(res.Changed)
+		rest = others.Subtract(res.Changed).Subtract(res.Modified)
 	}
 	// RFC 9051 §6.4.6: the value is told also where it was so before.
 	return c.tellFlagsOf(ctx, rest)
