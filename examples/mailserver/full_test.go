@@ -40,7 +40,7 @@ func (s *sender) run(stop chan struct{}, ledger *ledger, wrong func(string)) {
 		case <-time.After(time.Duration(rand.IntN(10)) * time.Millisecond):
 		}
 		id := ledger.next()
-		msg := fmt.Sprintf("Subject: x\r\nX-Id: %s\r\n\r\n%sthe end\r\n", id, strings.Repeat("a line of the message\r\n", 1<<rand.IntN(13)))
+		msg := fmt.Sprintf("Subject: x\r\nX-Id: %s\r\n\r\n%sthe end\r\n", id, strings.Repeat("a line of the message\r\n", 1<<rand.IntN(14))) // up to 188 KB: in the queue's log, or in a file
 		reply, err := s.store(id, msg)
 		switch {
 		case err != nil:
