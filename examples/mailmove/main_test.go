@@ -219,7 +219,7 @@ func waitStored(dir, kind string, n int) {
 // the same arguments is refused, with the process number.
 func TestInterrupted(t *testing.T) {
 	dir := t.TempDir()
-	writeMbox(t, dir+"/src", 3000)
+	writeMbox(t, dir+"/src", 1500)
 	args := []string{"mbox:" + dir + "/src", "maildir:" + dir + "/target"}
 	cmd, out := start(t, args...)
 	waitStored(dir, "maildir", 100)
@@ -229,9 +229,9 @@ func TestInterrupted(t *testing.T) {
 	require.NoError(t, cmd.Process.Signal(os.Interrupt))
 	_ = cmd.Wait()
 	require.Equal(t, exitInterrupted, cmd.ProcessState.ExitCode(), out.String())
-	require.Contains(t, out.String(), "INBOX   3000")
+	require.Contains(t, out.String(), "INBOX   1500")
 	require.Contains(t, out.String(), "mailmove: interrupted\nmailmove: run it again with the same arguments to go on")
-	require.Contains(t, mustRun(t, append(args, "-verify")...), "3000 of 3000")
+	require.Contains(t, mustRun(t, append(args, "-verify")...), "1500 of 1500")
 	require.Equal(t, list(t, args[0]), list(t, args[1]))
 }
 
