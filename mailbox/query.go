@@ -197,11 +197,7 @@ func (q *query) headerTest(c *Criterion) func() holds {
 func (q *query) sentTest(c *Criterion) func() holds {
 	compare := dayTest(c.Key-KeySentBefore+KeyBefore, c.Day)
 	return q.oncePerHeader("Date", func(h *mime.Header) bool {
-		sent, err := h.Date()
-		if err != nil {
-			return compare(DayOf(q.meta.Date.Time()))
-		}
-		return compare(DayOf(sent))
+		return compare(sentDay(h, q.meta))
 	})
 }
 

@@ -63,11 +63,13 @@ func (f *folder) changes(since mailbox.ModSeq) *mailbox.Changes {
 	x := f.x
 	ch := &mailbox.Changes{State: f.state(), Known: since >= x.horizon}
 	if ch.Known {
+		var gone mailbox.UIDSetBuilder
 		for _, e := range x.expunges {
 			if e.at > since {
-				ch.Expunged = ch.Expunged.Union(e.uids)
+				gone.AddSet(e.uids)
 			}
 		}
+		ch.Expunged = gone.Set()
 	}
 	var metas []mailbox.Meta
 	if since < x.modSeq {
