@@ -255,22 +255,6 @@ func (a *attempt) tell() {
 	}
 }
 
-// Text says what happened to a recipient in one line, the same in log and listing:
-// "deferred bob@x.example: mx2.x.example said 451 4.7.1 greylisted; try 2 at 10:31; give up 26 Nov".
-func (e *Event) Text() string {
-	s := e.Kind.String()
-	if !e.Rcpt.IsZero() {
-		s += " " + e.Rcpt.String()
-	}
-	if e.Reason != "" {
-		s += ": " + e.Reason
-	}
-	if e.Kind == Deferred && !e.Due.IsZero() {
-		s += fmt.Sprintf("; try %d at %s; give up %s", e.Attempt+1, e.Due.Format("15:04"), e.GiveUp.Format("2 Jan"))
-	}
-	return s
-}
-
 // maxReason is how much of a reply is kept.
 const maxReason = 500
 

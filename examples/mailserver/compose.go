@@ -3,7 +3,6 @@ package main
 import (
 	"io"
 	"log/slog"
-	"path/filepath"
 	"time"
 
 	"github.com/goniec-mail/goniec"
@@ -41,7 +40,7 @@ func compose(o *options, log io.Writer) (_ *system, err error) {
 	if err != nil {
 		return nil, err
 	}
-	spool, err := queue.OpenFiles(filepath.Join(o.data, "queue"), queue.FileOptions{Control: socketPath(o.data), Logger: logger})
+	spool, history, err := o.openQueue(logger)
 	if err != nil {
 		return nil, err
 	}
@@ -51,12 +50,12 @@ func compose(o *options, log io.Writer) (_ *system, err error) {
 	router.Relay, router.MayRelay = road, delivery.Trusted(o.trusted...)
 	q := &queue.Queue{
 		Store: spool, Deliverer: &router, Hostname: o.hostname, Logger: logger,
-		Postmaster: o.postmaster, MinBackoff: o.backoff, Limits: o.limits,
+		Postmaster: o.postmaster, MinBackoff: o.backoff, Limits: o.limits, History: history,
 	}
 	local.MayRelay = func(*goniec.Envelope) bool { return false }
 
 	hands := &control.Server{Queue: q, Logger: logger}
-	return &system{queue: q, spool: spool, control: hands, socket: socketPath(o.data), hold: o.hold, services: listening(
+	return &system{queue: q, spool: spool, history: history, control: hands, socket: socketPath(o.data), hold: o.hold, services: listening(
 		service{"receive", "smtp", o.smtp, &smtp.Server{
 			Addr: o.smtp, Hostname: o.hostname, TLSConfig: tlsConfig, Logger: logger, BareNewlines: o.bareNewlines,
 			Handler: smtp.DeliverTo(q),

@@ -22,6 +22,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/goniec-mail/goniec/internal/peertest"
+	"github.com/goniec-mail/goniec/queue"
 )
 
 // The test binary is the server when this variable is set.
@@ -533,6 +534,7 @@ func TestQueueVerbs(t *testing.T) {
 		require.NoError(t, json.Unmarshal([]byte(lines[0]), &entry))
 		require.Contains(t, do("cat", entry.ID), "Subject: one")
 		require.Contains(t, do("show", entry.ID), "alice@demo.test")
+		require.Contains(t, do("show", entry.ID), `"kind": "queued"`)
 		do("hold", entry.ID)
 		require.Contains(t, do("list"), entry.ID+"!")
 		do("release", "ALL")
@@ -543,8 +545,18 @@ func TestQueueVerbs(t *testing.T) {
 		}
 	}
 	require.ErrorContains(t, queueCommand(t.Context(), []string{"delete", "-data", data, "ALL"}, io.Discard, io.Discard), "-yes")
+	var entry struct {
+		ID string `json:"queue_id"`
+	}
+	require.NoError(t, json.NewDecoder(strings.NewReader(do("list", "-json"))).Decode(&entry))
 	do("delete", "-yes", "ALL")
 	require.Contains(t, do("list"), "empty")
+	var gone shown
+	require.NoError(t, json.Unmarshal([]byte(do("show", entry.ID)), &gone))
+	require.Nil(t, gone.Entry)
+	require.Equal(t, queue.Queued, gone.Past[0].Kind)
+	require.Equal(t, queue.Removed, gone.Past[len(gone.Past)-1].Kind)
+	require.ErrorIs(t, queueCommand(t.Context(), []string{"show", "-data", data, "000000000000"}, io.Discard, io.Discard), queue.ErrNotFound)
 	require.ErrorContains(t, queueCommand(t.Context(), []string{"list", "-data", dir + "/none"}, io.Discard, io.Discard), "no queue here")
 	require.Error(t, queueCommand(t.Context(), []string{"dance", "-data", data}, io.Discard, io.Discard))
 	require.Error(t, queueCommand(t.Context(), nil, io.Discard, io.Discard))
