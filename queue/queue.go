@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime/debug"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -258,6 +259,13 @@ func (q *Queue) VerifyRcpt(ctx context.Context, env *goniec.Envelope, to *goniec
 		return goniec.NewStatus(550, goniec.EnhancedCode{5, 7, 1}, "relaying denied")
 	}
 	return v.VerifyRcpt(ctx, env, to)
+}
+
+// Promises are the lines of an EHLO reply for promises that a Queue keeps, but that are for submission servers,
+// not for strangers (see smtp.Offer): DELIVERBY with the shortest time for mode R, and MT-PRIORITY. It keeps
+// FUTURERELEASE too, whose limits smtp.FutureRelease announces.
+func Promises() []string {
+	return []string{"DELIVERBY " + strconv.Itoa(int(sweepEvery/time.Second)), "MT-PRIORITY"}
 }
 
 // Extensions names the ESMTP extensions whose promises the Queue keeps: smtp.Receiver asks. REQUIRETLS and

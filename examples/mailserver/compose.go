@@ -63,7 +63,7 @@ func compose(o *options, log io.Writer) (_ *system, err error) {
 		service{"submit", "smtp", o.submission, &smtp.Server{
 			Addr: o.submission, Hostname: o.hostname, TLSConfig: tlsConfig, Logger: logger, BareNewlines: o.bareNewlines,
 			Auth: users, AllowInsecureAuth: o.insecureAuth,
-			Handler: smtp.Chain(smtp.DeliverTo(q), smtp.RequireAuth()),
+			Handler: smtp.Chain(smtp.DeliverTo(q), smtp.RequireAuth(), smtp.Offer(queue.Promises()...), smtp.FutureRelease(longestHold)),
 		}},
 		service{"deliver", "lmtp", o.lmtp, &lmtp.Server{
 			Addr: o.lmtp, Hostname: o.hostname, Logger: logger,
@@ -89,6 +89,9 @@ type implicitTLS struct{ *imap.Server }
 
 // ListenAndServe replaces the method of the Server inside.
 func (s implicitTLS) ListenAndServe() error { return s.ListenAndServeTLS() }
+
+// longestHold is how long users may have their mail wait.
+const longestHold = 30 * 24 * time.Hour
 
 // demoBackoff is the time to the second try in the demo, so that a retry can be watched.
 const demoBackoff = 5 * time.Second
