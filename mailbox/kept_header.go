@@ -78,7 +78,7 @@ func (k *headerKeeper) eachKept(uids UIDSet, worker func() (one func(UID, []byte
 		return uids, nil
 	}
 	var mu sync.Mutex
-	var seen UIDSet
+	var seen UIDSetBuilder
 	err = eachBlock(k.ctx, uids, keptBlock, func(ctx context.Context) func(UIDSet) error {
 		one, done := worker()
 		return func(block UIDSet) error {
@@ -90,11 +90,11 @@ func (k *headerKeeper) eachKept(uids UIDSet, worker func() (one func(UID, []byte
 			done()
 			mu.Lock()
 			defer mu.Unlock()
-			seen = seen.Union(b.Set())
+			seen.AddSet(b.Set())
 			return ended(ctx)
 		}
 	})
-	return uids.Subtract(seen), err
+	return uids.Subtract(seen.Set()), err
 }
 
 // keep takes the header of a message of which nothing was kept.

@@ -200,11 +200,7 @@ func (q *query) headerTest(c *Criterion) func() holds {
 func (q *query) sentTest(c *Criterion) func() holds {
 	compare := dayTest(c.Key-KeySentBefore+KeyBefore, c.Day)
 	return q.oncePerHeader("Date", func() bool {
-		sent, err := q.fields().Date()
-		if err != nil {
-			return compare(DayOf(q.meta.Date.Time()))
-		}
-		return compare(DayOf(sent))
+		return compare(sentDay(q.fields(), q.meta))
 	})
 }
 

@@ -78,7 +78,8 @@ func (j *flagJob) rename(uids mailbox.UIDSet) (err error) {
 		base, info := splitInfo(r.to)
 		steps[i] = step{'C', base, info}
 	}
-	if err := j.f.declare(steps); err != nil {
+	// On a full disk messages must be marked as deleted, as they must go: see expunge.
+	if err := j.f.declare(steps); err != nil && !diskFull(err) {
 		return err
 	}
 	j.done = plan[:0] // what is done takes the place of what was planned

@@ -34,7 +34,8 @@ var blocks = sync.Pool{New: func() any { return new(block) }}
 // readItem is one message of a block.
 type readItem struct {
 	meta mailbox.Meta
-	name string // of its file, when the block was begun
+	dir  faultfs.Dir // of its file, when the block was begun
+	name string
 	raw  []byte // its file; nil: to be opened when it is its turn
 	form form
 	date int64
@@ -169,7 +170,8 @@ func (r *reading) begin(b *block) error {
 	for len(r.wanted) > 0 && len(b.items) < blockFiles {
 		it := readItem{meta: mailbox.Meta{UID: mailbox.UID(r.wanted[0])}}
 		if i, ok := t.find(r.wanted[0]); ok {
-			it.meta, it.name, it.date = t.meta(&t.recs[i]), t.file(&t.recs[i]), t.recs[i].getDate()
+			it.meta, it.date = t.meta(&t.recs[i]), t.recs[i].getDate()
+			it.dir, it.name = r.f.place(t.file(&t.recs[i]))
 			if n := it.meta.Size; n <= smallMessage {
 				octets += n // at least what the file has, where it is known
 			}
@@ -189,7 +191,7 @@ func (r *reading) load(b *block, it *readItem) (news bool) {
 	if it.name == "" || it.meta.Size > smallMessage {
 		return false
 	}
-	n, info, err := faultfs.ReadWhole(r.f.cur.Dir, it.name, b.files[b.used:])
+	n, info, err := faultfs.ReadWhole(it.dir, it.name, b.files[b.used:])
 	if err != nil || int64(n) != info.Size {
 		return false
 	}
@@ -314,7 +316,7 @@ func (f *folder) openMessage(ctx context.Context, uid uint32) (meta mailbox.Meta
 	defer f.leave(&err)
 	t := &f.state.t
 	err = f.withFile(ctx, uid, func(i int, name string) (err error) {
-		c, err = openContent(f.cur.Dir, name)
+		c, err = openContent(f.place(name))
 		if err != nil {
 			return err
 		}

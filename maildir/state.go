@@ -18,6 +18,7 @@ type state struct {
 
 	seenNew, seenCur dirSeen
 	curListed        time.Time // when cur/ was last listed
+	waiting          bool      // there are messages for which the disk had no room: look again
 
 	modSeq   uint64 // the highest given
 	horizon  uint64
@@ -122,6 +123,14 @@ const (
 	cheapPause  = 100 * time.Millisecond
 	dearPause   = 30 * time.Second
 )
+
+// pause is how long cur/ need not be listed again though its time has not settled.
+func (s *state) pause() time.Duration {
+	if len(s.t.recs) <= cheapFolder {
+		return cheapPause
+	}
+	return dearPause
+}
 
 // stale reports whether a directory must be listed again, now that it has these times; it was listed last some
 // time ago.

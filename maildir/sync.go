@@ -8,7 +8,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/goniec-mail/goniec/faultfs"
 	"github.com/goniec-mail/goniec/mailbox"
 )
 
@@ -47,15 +46,11 @@ func (f *folder) look(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	lookNew := s.seenNew.stale(info, now, 0, 0)
+	lookNew := s.seenNew.stale(info, now, 0, 0) || s.waiting
 	if info, err = f.cur.Stat(); err != nil {
 		return err
 	}
-	pause := dearPause
-	if len(s.t.recs) <= cheapFolder {
-		pause = cheapPause
-	}
-	lookCur := s.seenCur.stale(info, now, now.Sub(s.curListed), pause)
+	lookCur := s.seenCur.stale(info, now, now.Sub(s.curListed), s.pause()) || s.waiting
 	if !lookNew && !lookCur {
 		return nil
 	}
@@ -73,6 +68,10 @@ const (
 
 // scan lists new/, and cur/ too if asked, and takes in what is different.
 func (f *folder) scan(ctx context.Context, lookCur bool) error {
+	if f.cannotWrite.Load() {
+		return f.scanReadOnly(ctx)
+	}
+	f.state.waiting = false
 	moved, sure, err := f.takeNew()
 	if err != nil {
 		return err
@@ -80,7 +79,7 @@ func (f *folder) scan(ctx context.Context, lookCur bool) error {
 	if !lookCur && sure {
 		return f.takeMoved(ctx, moved)
 	}
-	if err := moved.finish(); err != nil {
+	if err := moved.wait(); err != nil {
 		return err
 	}
 	var last time.Time
@@ -106,103 +105,6 @@ func (f *folder) noteOwn() {
 	if info, err := f.cur.Stat(); err == nil {
 		f.state.seenCur = dirSeen{info.ModTime, info.ModTime}
 	}
-}
-
-// moving is messages on their way from new/ to cur/.
-type moving struct {
-	f      *folder
-	at     time.Time  // when new/ was listed
-	mtime  time.Time  // of new/, before that
-	old    []string   // names in new/
-	names  []string   // those linked into cur/
-	synced chan error // of cur/; nil when nothing was linked
-}
-
-// takeNew links the messages of new/ into cur/. Once that is durable, finish removes the old names, so that a crash can
-// leave both names but never none. sure is false when others were at work, so that cur/ must be listed.
-func (f *folder) takeNew() (m *moving, sure bool, err error) {
-	info, err := f.new.Stat()
-	if err != nil {
-		return nil, false, err
-	}
-	m = &moving{f: f, at: f.acct.store.now(), mtime: info.ModTime}
-	names, err := f.new.Names()
-	if err != nil {
-		return nil, false, err
-	}
-	m.old = slices.DeleteFunc(names, func(n string) bool { return !isMessage(n) })
-	sure, err = m.link()
-	return m, sure, err
-}
-
-func (m *moving) link() (sure bool, err error) {
-	f := m.f
-	sure = true
-	for _, n := range m.old {
-		base, info := splitInfo(n)
-		if info == "" {
-			info = infoNone
-		}
-		err := linkOrRename(f.new.Dir, n, f.cur.Dir, base+info)
-		switch {
-		case err == nil:
-			m.names = append(m.names, base+info)
-		case errors.Is(err, fs.ErrExist), errors.Is(err, fs.ErrNotExist):
-			sure = false // linked before a crash, or moved by another program just now
-		default:
-			return false, err
-		}
-	}
-	if len(m.old) > 0 {
-		m.synced = make(chan error, 1)
-		go func() { m.synced <- f.cur.Sync() }()
-	}
-	return sure, nil
-}
-
-// takeMoved gives the messages UIDs, while cur/ is being synced.
-func (f *folder) takeMoved(ctx context.Context, m *moving) error {
-	if len(m.names) == 0 {
-		return m.finish()
-	}
-	err := f.takeFresh(ctx, m.names)
-	if e := m.finish(); e != nil {
-		f.state.loaded = false // nobody may see them
-		return errors.Join(err, e)
-	}
-	f.noteOwn()
-	return err
-}
-
-// finish waits until the new names are durable, and removes the old ones.
-func (m *moving) finish() error {
-	f := m.f
-	if m.synced != nil {
-		if err := f.failed(<-m.synced); err != nil {
-			return err
-		}
-		for _, n := range m.old {
-			if err := f.new.Remove(n); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return err
-			}
-		}
-		info, err := f.new.Stat()
-		if err != nil {
-			return err
-		}
-		m.mtime = info.ModTime
-	}
-	f.state.seenNew = dirSeen{m.mtime, m.at}
-	return nil
-}
-
-// linkOrRename gives a file a second name, or, where the file system has no links, another name.
-func linkOrRename(from faultfs.Dir, name string, to faultfs.Dir, newName string) error {
-	err := from.Link(name, to, newName)
-	if errors.Is(err, errors.ErrUnsupported) || errors.Is(err, fs.ErrPermission) {
-		return from.Rename(name, to, newName)
-	}
-	return err
 }
 
 // scanCur lists cur/ once and compares. It is not done when known files are missing and the
@@ -353,9 +255,26 @@ func (f *folder) forgetUIDs(modSeq uint64, uids []uint32) {
 	f.logExpunge(modSeq, uids)
 }
 
-// takeFresh gives UIDs to files that have none: those of the list, else new ones that are
-// durable in the list before anybody sees them.
+// wait leaves new messages for the next look, because the disk is full: those that are known can be read and deleted
+// meanwhile (F05).
+func (f *folder) wait(err error) {
+	f.state.waiting = true
+	f.acct.store.log("new messages wait for room on the disk", "folder", f.base.Name(), "err", err)
+}
+
+// takeFresh shows files that have no UID yet, if there is room for their lines in the list.
 func (f *folder) takeFresh(ctx context.Context, names []string) error {
+	err := f.giveUIDs(ctx, names)
+	if diskFull(err) {
+		f.wait(err)
+		return nil
+	}
+	return err
+}
+
+// giveUIDs gives UIDs to files that have none: those of the list, else new ones that are
+// durable in the list before anybody sees them.
+func (f *folder) giveUIDs(ctx context.Context, names []string) error {
 	if len(names) == 0 {
 		return nil
 	}
@@ -481,7 +400,8 @@ func (f *folder) fill(ctx context.Context, indexes iter.Seq[int]) error {
 		if err := f.exclusive(ctx); err != nil {
 			return err
 		}
-		info, err := f.cur.Lstat(t.file(r))
+		dir, name := f.place(t.file(r))
+		info, err := dir.Lstat(name)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // renamed or gone: the next refresh tells
 		}
@@ -516,5 +436,6 @@ func (f *folder) mailboxState() mailbox.State {
 		Keywords:     s.keywords.names,
 		KeywordLimit: keywordLimit,
 		ID:           s.list.id,
+		ReadOnly:     f.cannotWrite.Load(),
 	}
 }

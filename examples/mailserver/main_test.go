@@ -22,6 +22,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/goniec-mail/goniec/internal/peertest"
+	"github.com/goniec-mail/goniec/queue"
 )
 
 // The test binary is the server when this variable is set.
@@ -508,6 +509,54 @@ func TestHold(t *testing.T) {
 	}, 20*time.Second, 20*time.Millisecond)
 }
 
+// Promises about time and priority are offered to users, not to strangers, and kept: a held message waits.
+func TestSubmissionPromises(t *testing.T) {
+	dir := t.TempDir()
+	p := start(t, dir)
+	dial := func(service string) (*textproto.Conn, string) {
+		c, err := textproto.Dial("tcp", p.addrs[service])
+		require.NoError(t, err)
+		t.Cleanup(func() { c.Close() })
+		_, _, err = c.ReadResponse(220)
+		require.NoError(t, err)
+		_, err = c.Cmd("EHLO client.example.com")
+		require.NoError(t, err)
+		_, text, err := c.ReadResponse(250)
+		require.NoError(t, err)
+		return c, text
+	}
+	_, strangers := dial("receive smtp")
+	require.NotRegexp(t, "FUTURERELEASE|MT-PRIORITY|DELIVERBY", strangers)
+	c, users := dial("submit smtp")
+	for _, e := range []string{`FUTURERELEASE 2592000 20\S+Z`, "MT-PRIORITY", "DELIVERBY 60"} {
+		require.Regexp(t, "(?m)^"+e+"$", users)
+	}
+	for _, step := range []struct {
+		line string
+		code int
+	}{
+		{"AUTH PLAIN AGFsaWNlQGRlbW8udGVzdABhbGljZQ==", 235}, // alice
+		{"MAIL FROM:<alice@demo.test> HOLDFOR=3600 MT-PRIORITY=3", 250},
+		{"RCPT TO:<bob@demo.test>", 250},
+		{"DATA", 354},
+		{"Subject: later\r\n\r\nx\r\n.", 250},
+	} {
+		_, err := c.Cmd("%s", step.line)
+		require.NoError(t, err)
+		_, _, err = c.ReadResponse(step.code)
+		require.NoError(t, err, step.line)
+	}
+	var out bytes.Buffer
+	require.NoError(t, queueCommand(t.Context(), []string{"list", "-data", filepath.Join(dir, "goniec-demo"), "-json"}, &out, io.Discard))
+	var entry struct {
+		Recipients []struct {
+			Next int64 `json:"next_attempt"`
+		}
+	}
+	require.NoError(t, json.Unmarshal(out.Bytes(), &entry))
+	require.Greater(t, time.Until(time.Unix(entry.Recipients[0].Next, 0)), 50*time.Minute)
+}
+
 // The command line looks after the queue of a running server, and of one that is stopped.
 func TestQueueVerbs(t *testing.T) {
 	dir := t.TempDir()
@@ -533,6 +582,7 @@ func TestQueueVerbs(t *testing.T) {
 		require.NoError(t, json.Unmarshal([]byte(lines[0]), &entry))
 		require.Contains(t, do("cat", entry.ID), "Subject: one")
 		require.Contains(t, do("show", entry.ID), "alice@demo.test")
+		require.Contains(t, do("show", entry.ID), `"kind": "queued"`)
 		do("hold", entry.ID)
 		require.Contains(t, do("list"), entry.ID+"!")
 		do("release", "ALL")
@@ -543,8 +593,18 @@ func TestQueueVerbs(t *testing.T) {
 		}
 	}
 	require.ErrorContains(t, queueCommand(t.Context(), []string{"delete", "-data", data, "ALL"}, io.Discard, io.Discard), "-yes")
+	var entry struct {
+		ID string `json:"queue_id"`
+	}
+	require.NoError(t, json.NewDecoder(strings.NewReader(do("list", "-json"))).Decode(&entry))
 	do("delete", "-yes", "ALL")
 	require.Contains(t, do("list"), "empty")
+	var gone shown
+	require.NoError(t, json.Unmarshal([]byte(do("show", entry.ID)), &gone))
+	require.Nil(t, gone.Entry)
+	require.Equal(t, queue.Queued, gone.Past[0].Kind)
+	require.Equal(t, queue.Removed, gone.Past[len(gone.Past)-1].Kind)
+	require.ErrorIs(t, queueCommand(t.Context(), []string{"show", "-data", data, "000000000000"}, io.Discard, io.Discard), queue.ErrNotFound)
 	require.ErrorContains(t, queueCommand(t.Context(), []string{"list", "-data", dir + "/none"}, io.Discard, io.Discard), "no queue here")
 	require.Error(t, queueCommand(t.Context(), []string{"dance", "-data", data}, io.Discard, io.Discard))
 	require.Error(t, queueCommand(t.Context(), nil, io.Discard, io.Discard))
