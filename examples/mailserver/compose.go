@@ -37,7 +37,7 @@ func compose(o *options, log io.Writer) (_ *system, err error) {
 	if err != nil {
 		return nil, err
 	}
-	road, err := o.road(logger)
+	road, policies, err := o.road(logger)
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +56,7 @@ func compose(o *options, log io.Writer) (_ *system, err error) {
 	local.MayRelay = func(*goniec.Envelope) bool { return false }
 
 	hands := &control.Server{Queue: q, Logger: logger}
-	return &system{queue: q, spool: spool, control: hands, socket: socketPath(o.data), hold: o.hold, services: listening(
+	return &system{queue: q, spool: spool, control: hands, policies: policies, socket: socketPath(o.data), hold: o.hold, services: listening(
 		service{"receive", "smtp", o.smtp, &smtp.Server{
 			Addr: o.smtp, Hostname: o.hostname, TLSConfig: tlsConfig, Logger: logger, BareNewlines: o.bareNewlines,
 			Handler: smtp.DeliverTo(q),
@@ -64,7 +64,7 @@ func compose(o *options, log io.Writer) (_ *system, err error) {
 		service{"submit", "smtp", o.submission, &smtp.Server{
 			Addr: o.submission, Hostname: o.hostname, TLSConfig: tlsConfig, Logger: logger, BareNewlines: o.bareNewlines,
 			Auth: users, AllowInsecureAuth: o.insecureAuth,
-			Handler: smtp.Chain(smtp.DeliverTo(q), smtp.RequireAuth()),
+			Handler: smtp.Chain(smtp.DeliverTo(q), smtp.RequireAuth(), smtp.SenderLogin(delivery.SenderOwners(directory))),
 		}},
 		service{"deliver", "lmtp", o.lmtp, &lmtp.Server{
 			Addr: o.lmtp, Hostname: o.hostname, Logger: logger,

@@ -166,6 +166,21 @@ func TestDemoAnswers(t *testing.T) {
 	require.Contains(t, p.out.String(), "stopped; everything accepted is delivered")
 }
 
+// Who submits sends as himself, an address extension included (553 5.7.1); on the port for other servers nobody is asked.
+func TestSubmissionSender(t *testing.T) {
+	p := start(t, t.TempDir())
+	login := "AUTH PLAIN AGFsaWNlQGRlbW8udGVzdABhbGljZQ=="
+	for from, want := range map[string]string{
+		"alice@demo.test": "250", "Alice@Demo.TEST": "250", "alice+shop@demo.test": "250", "": "250",
+		"bob@demo.test": "553 5.7.1", "nobody@demo.test": "553 5.7.1", "you@example.org": "553 5.7.1", "alice@later.test": "553 5.7.1", "alice@demo.test.example": "553 5.7.1",
+	} {
+		r := dialogue(t, p.addrs["submit smtp"], "EHLO test", login, "MAIL FROM:<"+from+">")
+		require.True(t, strings.HasPrefix(r[2], want), "%s: %s", from, r[2])
+		r = dialogue(t, p.addrs["receive smtp"], "EHLO test", "MAIL FROM:<"+from+">")
+		require.True(t, strings.HasPrefix(r[1], "250"), "%s: %s", from, r[1])
+	}
+}
+
 // The demo's two other domains: one takes mail at the second try, from the other it bounces.
 func TestDemoRetryAndBounce(t *testing.T) {
 	p := start(t, t.TempDir())
