@@ -234,7 +234,7 @@ func (q *Queue) dsn(a *attempt, action string, rcpts []outcome, body Body) *mime
 			x.RemoteMTA.Value, x.Diagnostic.Value = onlyASCII(x.RemoteMTA.Value), onlyASCII(x.Diagnostic.Value)
 		}
 	}
-	if err := q.guard("ReportText", func() error { d.Text = q.o.text(r); return nil }); err != nil {
+	if err := q.guard("ReportText", a.l.Kind, func() error { d.Text = q.o.text(r); return nil }); err != nil {
 		d.Text = ReportText(r)
 	}
 	return d
