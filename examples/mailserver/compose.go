@@ -51,19 +51,20 @@ func compose(o *options, log io.Writer) (_ *system, err error) {
 	router.Relay, router.MayRelay = road, delivery.Trusted(o.trusted...)
 	q := &queue.Queue{
 		Store: spool, Deliverer: &router, Hostname: o.hostname, Logger: logger,
-		Postmaster: o.postmaster, MinBackoff: o.backoff,
+		Postmaster: o.postmaster, Notices: o.notices, MinBackoff: o.backoff,
 	}
+	refusals := tellRefusals(q)
 	local.MayRelay = func(*goniec.Envelope) bool { return false }
 
 	hands := &control.Server{Queue: q, Logger: logger}
 	return &system{queue: q, spool: spool, control: hands, policies: policies, socket: socketPath(o.data), hold: o.hold, services: listening(
 		service{"receive", "smtp", o.smtp, &smtp.Server{
 			Addr: o.smtp, Hostname: o.hostname, TLSConfig: tlsConfig, Logger: logger, BareNewlines: o.bareNewlines,
-			Handler: smtp.DeliverTo(q),
+			Handler: smtp.DeliverTo(q), Trace: refusals,
 		}},
 		service{"submit", "smtp", o.submission, &smtp.Server{
 			Addr: o.submission, Hostname: o.hostname, TLSConfig: tlsConfig, Logger: logger, BareNewlines: o.bareNewlines,
-			Auth: users, AllowInsecureAuth: o.insecureAuth,
+			Auth: users, AllowInsecureAuth: o.insecureAuth, Trace: refusals,
 			Handler: smtp.Chain(smtp.DeliverTo(q), smtp.RequireAuth(), smtp.SenderLogin(delivery.SenderOwners(directory))),
 		}},
 		service{"deliver", "lmtp", o.lmtp, &lmtp.Server{

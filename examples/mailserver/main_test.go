@@ -181,6 +181,37 @@ func TestSubmissionSender(t *testing.T) {
 	}
 }
 
+// Postmaster, who is alice in the demo, is told of the classes that -notices names.
+func TestNotices(t *testing.T) {
+	p := start(t, t.TempDir(), "-notices", "policy,protocol,bounce")
+	dialogue(t, p.addrs["receive smtp"], "EHLO test", "NONSENSE", "MAIL FROM:<you@example.org>", "RCPT TO:<x@elsewhere.example>")
+	require.Regexp(t, "^250 ", send(t, p.addrs["receive smtp"], "bob@gone.test", "Subject: x\r\n\r\nx"))
+	arrived(t, p, "alice", 3)
+	files, err := filepath.Glob(filepath.Join(p.dir, "goniec-demo/mail/demo.test/alice/[nc][eu][wr]/*"))
+	require.NoError(t, err)
+	var all string
+	for _, f := range files {
+		text, err := os.ReadFile(f)
+		require.NoError(t, err)
+		all += string(text)
+	}
+	for _, want := range []string{
+		"Subject: Postmaster notice: policy\n", "was told 550 5.7.1", "Subject: Postmaster notice: protocol\n", "was told 500 5.5.",
+		"Subject: Postmaster notice: bounce\n", "everybody at gone.test has left",
+	} {
+		require.Contains(t, all, want)
+	}
+	err = launch(t, t.TempDir(), nil, "-notices", "everything").waitError()
+	require.Error(t, err)
+}
+
+// waitError waits for the end of a server that can not start.
+func (p *process) waitError() error {
+	err := <-p.done
+	p.done <- err
+	return err
+}
+
 // The demo's two other domains: one takes mail at the second try, from the other it bounces.
 func TestDemoRetryAndBounce(t *testing.T) {
 	p := start(t, t.TempDir())
