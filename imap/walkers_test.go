@@ -106,7 +106,11 @@ func (w *world) disturb(rng *rand.Rand) {
 	names := []string{"INBOX", "Alpha", "Beta", "Gamma"}
 	dir := w.folderDir(names[rng.IntN(len(names))])
 	files, _ := filepath.Glob(filepath.Join(dir, "cur", "*"))
-	switch n := rng.IntN(20); {
+	n := rng.IntN(20)
+	if len(files) > 50 && n < 8 {
+		n = 13 // folders stay small: the more often each is looked at
+	}
+	switch {
 	case n < 8 || len(files) == 0 && n < 16:
 		id := w.serial.Add(1)
 		name := fmt.Sprintf("%d.f%d.other", time.Now().Unix(), id)
@@ -674,8 +678,8 @@ func TestI12_WalkersOfAWorld(t *testing.T) {
 	for i := 1; time.Now().Before(w.until); i++ {
 		time.Sleep(time.Duration(rng.IntN(40)) * time.Millisecond)
 		w.disturb(rng)
-		if i%40 == 0 {
-			w.restart(i%80 == 0)
+		if i%60 == 0 {
+			w.restart(i%120 == 0)
 		}
 	}
 	quiet.Done()
