@@ -165,6 +165,7 @@ var (
 	mailboxID   = regexp.MustCompile(`^\* OK \[MAILBOXID \((\S+)\)\]`)
 	xID         = regexp.MustCompile(`(?i)X-Id: (\S+)`)
 	movable     = regexp.MustCompile(`\b(Alpha|Beta|Gamma)\b`) // what is renamed in the middle of a command fails it
+	goneBye     = regexp.MustCompile(`the selected mailbox was (deleted or made anew|renamed or deleted)`)
 	refusals    = regexp.MustCompile(`^(OK|NO \[(EXPUNGEISSUED|NONEXISTENT|TRYCREATE|ALREADYEXISTS|CANNOT|UNAVAILABLE|LIMIT)\])`)
 )
 
@@ -213,7 +214,7 @@ func (c *walker) next() (string, error) {
 	switch {
 	case strings.HasPrefix(l, "* BYE"):
 		stopped := c.w.epoch.Load() != c.epoch
-		moved := strings.Contains(l, "deleted or made anew") && c.name != "INBOX" && c.name != "Keep"
+		moved := goneBye.MatchString(l) && c.name != "INBOX" && c.name != "Keep"
 		require.True(c.t, stopped || moved, "%s: %s", c.name, l)
 		return l, errLost
 	case err != nil:
@@ -704,4 +705,28 @@ func (w *world) checkKept() {
 		return true
 	})
 	w.t.Logf("%d acknowledged messages are there", n)
+}
+
+// I11: a client that comes back to a Maildir whose server was started again, whose index was lost, in which others delivered, flagged and
+// deleted, knows it as well as one that asks for everything.
+func TestI11_ResyncModelOfAWorld(t *testing.T) {
+	w := newWorld(t, stressTime(2*time.Second, 2*time.Minute))
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	rng := rand.New(rand.NewPCG(seed, 1))
+	clients := []*offline{{flags: map[uint32]string{}}, {flags: map[uint32]string{}}, {flags: map[uint32]string{}}}
+	visits := 0
+	for ; time.Now().Before(w.until); visits++ {
+		for range rng.IntN(10) {
+			w.disturb(rng)
+		}
+		for range rng.IntN(4) {
+			w.f.disturb(t, rng)
+		}
+		if rng.IntN(8) == 0 {
+			w.restart(rng.IntN(2) == 0)
+		}
+		clients[rng.IntN(len(clients))].visit(t, w.addr)
+	}
+	t.Logf("%d visits, %d restarts, %d foreign changes", visits, w.restarts.Load(), w.foreign.Load())
 }
