@@ -87,7 +87,7 @@ func (a *attempt) try(ctx context.Context, body Body) {
 	}
 	defer cancel()
 	done := &successes{}
-	err := a.q.guard("Deliverer", func() error {
+	err := a.q.guard("Deliverer", l.Kind, func() error {
 		return a.q.Deliverer.Deliver(context.WithValue(tryCtx, successKey{}, done), env, goniec.NewReader(body))
 	})
 	a.cancelled = ctx.Err() != nil && err != nil
@@ -187,13 +187,13 @@ func (a *attempt) settle(ctx context.Context, body Body) {
 		for _, g := range m.Groups {
 			a.q.sched.mark(g.Dest, false)
 		}
-		a.q.event(Event{Kind: Reported, ID: a.l.ID, From: a.l.Envelope.From})
+		a.q.event(Event{Kind: Reported, ID: a.l.ID, From: a.l.Envelope.From, kind: a.l.Kind})
 	}
 	if a.toldDelay && a.l.Kind == KindMail {
 		a.q.Notice(NoticeDelay, fmt.Sprintf("%s from %s for %s is delayed", a.l.ID, a.l.Envelope.From.Path(), oneLine(a.l.Dest)))
 	}
 	if a.toldDelay {
-		a.q.event(Event{Kind: Delayed, ID: a.l.ID, From: a.l.Envelope.From, Dest: a.l.Dest})
+		a.q.event(Event{Kind: Delayed, ID: a.l.ID, From: a.l.Envelope.From, Dest: a.l.Dest, kind: a.l.Kind})
 	}
 }
 
@@ -237,7 +237,9 @@ func (a *attempt) commit(ctx context.Context, st Settlement) bool {
 			q.o.logger.Warn("queue: the outcome comes too late; it may be tried again", "id", string(a.l.ID))
 			return false
 		}
-		q.Notice(NoticeResource, "an outcome can not be recorded: "+err.Error())
+		if a.l.Kind != KindNotice {
+			q.Notice(NoticeResource, "an outcome can not be recorded: "+err.Error())
+		}
 		q.o.logger.Error("queue: outcome not recorded; trying again", "id", string(a.l.ID), "err", err)
 		select {
 		case <-time.After(wait):
@@ -256,7 +258,7 @@ func (a *attempt) tell() {
 	for _, o := range a.outcomes {
 		e := Event{
 			Kind: o.kind, ID: l.ID, From: l.Envelope.From, Rcpt: o.to.Address, Dest: l.Dest, Attempt: l.Attempts + 1,
-			Err: o.err, Reason: shownReason(o.reason),
+			Err: o.err, Reason: shownReason(o.reason), kind: l.Kind,
 		}
 		if o.kind == Deferred {
 			e.Due, e.GiveUp = a.due, a.expiry()

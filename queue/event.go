@@ -15,7 +15,7 @@ func (q *Queue) event(e Event) {
 	}
 	e.At = q.wall()
 	if q.History != nil {
-		_ = q.guard("History", func() error {
+		_ = q.guard("History", e.kind, func() error {
 			q.History.Add(e)
 			return nil
 		})
@@ -23,7 +23,7 @@ func (q *Queue) event(e Event) {
 	if q.Event == nil {
 		return
 	}
-	_ = q.guard("Event", func() error {
+	_ = q.guard("Event", e.kind, func() error {
 		q.Event(e)
 		return nil
 	})
@@ -83,6 +83,8 @@ type Event struct {
 	Due     time.Time      `json:"due,omitzero"`      // of Deferred: the next attempt
 	GiveUp  time.Time      `json:"give_up,omitzero"`  // of Deferred
 	At      time.Time      `json:"at"`                // wall clock
+
+	kind Kind // of the message
 }
 
 // Text says what happened to a recipient in one line, the same in log and listing:

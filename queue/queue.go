@@ -285,12 +285,15 @@ func (q *Queue) Extensions() []string {
 // Panics tells how many panics of Deliverer, Route, Event and ReportText were survived.
 func (q *Queue) Panics() int64 { return q.panics.Load() }
 
-// guard runs a function of somebody else; a panic becomes an error.
-func (q *Queue) guard(what string, f func() error) (err error) {
+// guard runs a function of somebody else; a panic becomes an error. kind is that of the message in hand: of a panic over a notice there
+// is no notice, which would only bring the next one.
+func (q *Queue) guard(what string, kind Kind, f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			q.panics.Add(1)
-			q.Notice(NoticeSoftware, fmt.Sprintf("panic in %s: %v", what, p))
+			if kind != KindNotice {
+				q.Notice(NoticeSoftware, fmt.Sprintf("panic in %s: %v", what, p))
+			}
 			q.o.logger.Error("panic", "in", what, "panic", p, "stack", string(debug.Stack()))
 			err = &panicError{what, p}
 		}

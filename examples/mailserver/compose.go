@@ -36,7 +36,7 @@ func compose(o *options, log io.Writer) (_ *system, err error) {
 	if err != nil {
 		return nil, err
 	}
-	road, err := o.road(logger)
+	road, policies, err := o.road(logger)
 	if err != nil {
 		return nil, err
 	}
@@ -50,20 +50,22 @@ func compose(o *options, log io.Writer) (_ *system, err error) {
 	router.Relay, router.MayRelay = road, delivery.Trusted(o.trusted...)
 	q := &queue.Queue{
 		Store: spool, Deliverer: &router, Hostname: o.hostname, Logger: logger,
-		Postmaster: o.postmaster, MinBackoff: o.backoff, Limits: o.limits, History: history,
+		Postmaster: o.postmaster, Notices: o.notices, MinBackoff: o.backoff, Limits: o.limits, History: history,
 	}
+	refusals := tellRefusals(q)
 	local.MayRelay = func(*goniec.Envelope) bool { return false }
 
 	hands := &control.Server{Queue: q, Logger: logger}
-	return &system{queue: q, spool: spool, history: history, control: hands, socket: socketPath(o.data), hold: o.hold, services: listening(
+	return &system{queue: q, spool: spool, history: history, control: hands, policies: policies, socket: socketPath(o.data), hold: o.hold, services: listening(
 		service{"receive", "smtp", o.smtp, &smtp.Server{
 			Addr: o.smtp, Hostname: o.hostname, TLSConfig: tlsConfig, Logger: logger, BareNewlines: o.bareNewlines,
-			Handler: smtp.DeliverTo(q),
+			Handler: smtp.DeliverTo(q), Trace: refusals,
 		}},
 		service{"submit", "smtp", o.submission, &smtp.Server{
 			Addr: o.submission, Hostname: o.hostname, TLSConfig: tlsConfig, Logger: logger, BareNewlines: o.bareNewlines,
-			Auth: users, AllowInsecureAuth: o.insecureAuth,
-			Handler: smtp.Chain(smtp.DeliverTo(q), smtp.RequireAuth(), smtp.Offer(queue.Promises()...), smtp.FutureRelease(longestHold)),
+			Auth: users, AllowInsecureAuth: o.insecureAuth, Trace: refusals,
+			Handler: smtp.Chain(smtp.DeliverTo(q), smtp.RequireAuth(), smtp.SenderLogin(delivery.SenderOwners(directory)),
+				smtp.Offer(queue.Promises()...), smtp.FutureRelease(longestHold)),
 		}},
 		service{"deliver", "lmtp", o.lmtp, &lmtp.Server{
 			Addr: o.lmtp, Hostname: o.hostname, Logger: logger,

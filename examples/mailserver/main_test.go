@@ -167,6 +167,52 @@ func TestDemoAnswers(t *testing.T) {
 	require.Contains(t, p.out.String(), "stopped; everything accepted is delivered")
 }
 
+// Who submits sends as himself, an address extension included (553 5.7.1); on the port for other servers nobody is asked.
+func TestSubmissionSender(t *testing.T) {
+	p := start(t, t.TempDir())
+	login := "AUTH PLAIN AGFsaWNlQGRlbW8udGVzdABhbGljZQ=="
+	for from, want := range map[string]string{
+		"alice@demo.test": "250", "Alice@Demo.TEST": "250", "alice+shop@demo.test": "250", "": "250",
+		"bob@demo.test": "553 5.7.1", "nobody@demo.test": "553 5.7.1", "you@example.org": "553 5.7.1", "alice@later.test": "553 5.7.1", "alice@demo.test.example": "553 5.7.1",
+	} {
+		r := dialogue(t, p.addrs["submit smtp"], "EHLO test", login, "MAIL FROM:<"+from+">")
+		require.True(t, strings.HasPrefix(r[2], want), "%s: %s", from, r[2])
+		r = dialogue(t, p.addrs["receive smtp"], "EHLO test", "MAIL FROM:<"+from+">")
+		require.True(t, strings.HasPrefix(r[1], "250"), "%s: %s", from, r[1])
+	}
+}
+
+// Postmaster, who is alice in the demo, is told of the classes that -notices names.
+func TestNotices(t *testing.T) {
+	p := start(t, t.TempDir(), "-notices", "policy,protocol,bounce")
+	dialogue(t, p.addrs["receive smtp"], "EHLO test", "NONSENSE", "MAIL FROM:<you@example.org>", "RCPT TO:<x@elsewhere.example>")
+	require.Regexp(t, "^250 ", send(t, p.addrs["receive smtp"], "bob@gone.test", "Subject: x\r\n\r\nx"))
+	arrived(t, p, "alice", 3)
+	files, err := filepath.Glob(filepath.Join(p.dir, "goniec-demo/mail/demo.test/alice/[nc][eu][wr]/*"))
+	require.NoError(t, err)
+	var all string
+	for _, f := range files {
+		text, err := os.ReadFile(f)
+		require.NoError(t, err)
+		all += string(text)
+	}
+	for _, want := range []string{
+		"Subject: Postmaster notice: policy\n", "was told 550 5.7.1", "Subject: Postmaster notice: protocol\n", "was told 500 5.5.",
+		"Subject: Postmaster notice: bounce\n", "everybody at gone.test has left",
+	} {
+		require.Contains(t, all, want)
+	}
+	err = launch(t, t.TempDir(), nil, "-notices", "everything").waitError()
+	require.Error(t, err)
+}
+
+// waitError waits for the end of a server that can not start.
+func (p *process) waitError() error {
+	err := <-p.done
+	p.done <- err
+	return err
+}
+
 // The demo's two other domains: one takes mail at the second try, from the other it bounces.
 func TestDemoRetryAndBounce(t *testing.T) {
 	p := start(t, t.TempDir())
