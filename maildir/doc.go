@@ -41,7 +41,8 @@
 // index; where a UID is in doubt, UIDVALIDITY rises. Mod-sequences are microseconds, or one more than the last where
 // that is higher. They live in the index, which all our processes share. When it is lost every
 // message gets a new mod-sequence above all that were given (goniec-floor is written ahead of them), and expunges
-// from before are not known: State.Horizon.
+// from before are not known: State.Horizon. Of new messages a crash may take the note in the index, not the UID: they get
+// new mod-sequences then, in the same way.
 //
 // # Files
 //
