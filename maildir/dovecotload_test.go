@@ -5,6 +5,7 @@ package maildir_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
@@ -78,31 +79,56 @@ func ourLoad(ctx context.Context, s *maildir.Store, a mailbox.Account, who strin
 			return fmt.Errorf("%s: %w", id, err)
 		}
 		uids.Store(uid, id)
-		one := mailbox.UIDs(uid)
-		add := func(l mailbox.FlagList) error {
-			res, err := m.SetFlags(ctx, one, mailbox.FlagChange{Op: mailbox.FlagsAdd, Flags: l})
-			if err == nil && res.Changed.Len() != 1 {
-				err = fmt.Errorf("changed %v", res.Changed)
+		for try := 0; ; try++ {
+			n, err := ourChange(ctx, a, m, ends[i%len(ends)], mailbox.UIDs(uid))
+			if err != nil {
+				return fmt.Errorf("%s of %s: %w", ends[i%len(ends)], id, err)
 			}
-			return err
-		}
-		switch ends[i%len(ends)] {
-		case "expunge":
-			_, err = m.Expunge(ctx, one)
-		case "flag":
-			err = add(mailbox.FlagList{System: mailbox.Flagged})
-		case "keyword":
-			err = add(mailbox.FlagList{Keywords: []string{"Load"}})
-		case "move":
-			_, err = mailbox.Move(ctx, a, "INBOX", one, "Shared")
-		case "copy":
-			_, err = mailbox.Copy(ctx, a, "INBOX", one, "Shared")
-		}
-		if err != nil {
-			return fmt.Errorf("%s of %s: %w", ends[i%len(ends)], id, err)
+			if n == 1 {
+				break
+			}
+			// Dovecot, which overlooks a file that is being renamed, has given it another UID.
+			if uid, err = ourUID(ctx, m, id, 1); err != nil || try == 5 {
+				return fmt.Errorf("%s of %s: it is not there: %w", ends[i%len(ends)], id, err)
+			}
+			uids.Store(uid, id)
 		}
 	}
 	return nil
+}
+
+// ourChange does to a message what its end is to be; n is 0 if it was not there.
+func ourChange(ctx context.Context, a mailbox.Account, m mailbox.Mailbox, end string, one mailbox.UIDSet) (n int, err error) {
+	add := func(l mailbox.FlagList) (int, error) {
+		res, err := m.SetFlags(ctx, one, mailbox.FlagChange{Op: mailbox.FlagsAdd, Flags: l})
+		return res.Changed.Len(), err
+	}
+	switch end {
+	case "expunge":
+		gone, err := m.Expunge(ctx, one)
+		return gone.Len(), err
+	case "flag":
+		return add(mailbox.FlagList{System: mailbox.Flagged})
+	case "keyword":
+		return add(mailbox.FlagList{Keywords: []string{"Load"}})
+	case "move":
+		res, err := mailbox.Move(ctx, a, "INBOX", one, "Shared")
+		return len(res.Source), err
+	case "copy":
+		res, err := mailbox.Copy(ctx, a, "INBOX", one, "Shared")
+		return len(res.Source), err
+	}
+	return 1, nil
+}
+
+// ourUID looks for a message from a UID on.
+func ourUID(ctx context.Context, m mailbox.Mailbox, id string, from mailbox.UID) (mailbox.UID, error) {
+	for msg, err := range m.Read(ctx, mailbox.UIDSet{{First: from, Last: mailbox.MaxUID}}) {
+		if err == nil && idOf(msg.Content) == id+"." {
+			return msg.UID, nil
+		}
+	}
+	return 0, fmt.Errorf("no message %s", id)
 }
 
 func ourMessage(ctx context.Context, s *maildir.Store, m mailbox.Mailbox, id string, deliver bool) (mailbox.UID, error) {
@@ -118,12 +144,7 @@ func ourMessage(ctx context.Context, s *maildir.Store, m mailbox.Mailbox, id str
 	if err := s.Deliver(ctx, "u", "", strings.NewReader(text), mailbox.AppendOptions{}); err != nil {
 		return 0, err
 	}
-	for msg, err := range m.Read(ctx, mailbox.UIDSet{{First: ch.State.UIDNext, Last: mailbox.MaxUID}}) {
-		if err == nil && idOf(msg.Content) == id+"." {
-			return msg.UID, nil
-		}
-	}
-	return 0, fmt.Errorf("delivered, and not there")
+	return ourUID(ctx, m, id, ch.State.UIDNext)
 }
 
 // Dovecot and two Stores of ours work on one tree at the same time, with everything: messages saved and delivered, flags,
@@ -144,6 +165,13 @@ func TestDovecotWorksToo(t *testing.T) {
 	ctx := t.Context()
 	var wg sync.WaitGroup
 	var uids sync.Map
+	var said safeText
+	t.Cleanup(func() {
+		if t.Failed() {
+			log, _ := os.ReadFile(filepath.Join(filepath.Dir(d.conf), "log"))
+			t.Logf("we said:\n%sDovecot said:\n%s", said.b.String(), log)
+		}
+	})
 	wg.Go(func() {
 		if err := d.load(each); err != nil {
 			t.Error(err)
@@ -151,7 +179,7 @@ func TestDovecotWorksToo(t *testing.T) {
 	})
 	for _, who := range []string{"ours", "others"} {
 		wg.Go(func() {
-			s := &maildir.Store{Root: filepath.Dir(d.maildir)}
+			s := &maildir.Store{Root: filepath.Dir(d.maildir), Logger: slog.New(slog.NewTextHandler(&said, nil))}
 			defer s.Close()
 			a, err := s.Account(ctx, "u")
 			if err == nil {
@@ -201,6 +229,18 @@ func TestDovecotWorksToo(t *testing.T) {
 	require.Equal(t, want, got)
 	require.Len(t, ours(t, a, "INBOX").mails, len(list1(t, m)))
 	t.Logf("%d messages of %d left in two folders", len(got), 5*each)
+}
+
+// safeText may be written by several.
+type safeText struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (s *safeText) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
 }
 
 func list1(t *testing.T, m mailbox.Mailbox) []mailbox.Meta {
