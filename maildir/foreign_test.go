@@ -329,6 +329,55 @@ func TestListFieldsStay(t *testing.T) {
 	require.Equal(t, "3 V77 N5 G000102030405060708090a0b0c0d0e0f Xkeep\n3 W3 Pold-identity :1600000001.a.h\n", string(text))
 }
 
+// A message to which another program has given a new UID goes under the old one and comes under the new one: the
+// others keep theirs, and UIDVALIDITY stays.
+func TestRenumbered(t *testing.T) {
+	for _, bothLines := range []bool{false, true} {
+		root := fastDir(t)
+		s := &maildir.Store{Root: root}
+		defer s.Close()
+		_, m := open(t, s, "u", "INBOX")
+		for i := range 3 {
+			o := mailbox.AppendOptions{Flags: mailbox.FlagList{System: mailbox.Seen}}
+			_, err := m.Append(t.Context(), strings.NewReader(fmt.Sprint(i, "\r\n")), o)
+			require.NoError(t, err)
+		}
+		_, before := list(t, m)
+		path := filepath.Join(root, "u", "dovecot-uidlist")
+		text, err := os.ReadFile(path)
+		require.NoError(t, err)
+		lines := strings.SplitAfter(string(text), "\n")
+		old := lines[2]
+		if !bothLines {
+			lines[2] = ""
+		}
+		require.NoError(t, os.WriteFile(path+".new", []byte(strings.Join(lines, "")+"7"+old[1:]), 0o600))
+		require.NoError(t, os.Rename(path+".new", path))
+
+		for range 2 {
+			ch, err := m.Changes(t.Context(), before.ModSeq)
+			require.NoError(t, err)
+			require.Equal(t, before.UIDValidity, ch.State.UIDValidity)
+			require.EqualValues(t, 8, ch.State.UIDNext)
+			require.True(t, ch.Known)
+			require.Equal(t, "2", ch.Expunged.String())
+			var metas []mailbox.Meta
+			for meta := range ch.Messages {
+				metas = append(metas, meta)
+			}
+			require.Len(t, metas, 1)
+			require.EqualValues(t, 7, metas[0].UID)
+			require.Equal(t, mailbox.Seen, metas[0].Flags)
+			require.Equal(t, "1\r\n", content(t, m, 7))
+			require.Equal(t, 3, ch.State.Messages)
+			// As the next process sees it.
+			next := &maildir.Store{Root: root}
+			defer next.Close()
+			_, m = open(t, next, "u", "INBOX")
+		}
+	}
+}
+
 // Check finds each kind of damage, and repairs what can be.
 func TestCheck(t *testing.T) {
 	root := fastDir(t)
