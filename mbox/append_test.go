@@ -658,7 +658,7 @@ func TestHasFromLine(t *testing.T) {
 	const line = "From z@z Sat Jan  3 01:05:34 1998\n"
 	for at := 64<<10 - 1100; at < 64<<10+100; at += 7 {
 		for _, rest := range []int{0, 10, 5000} {
-			text := line + strings.Repeat("From x", at/6+1)[:at] + line + strings.Repeat("y", rest)
+			text := line + strings.Repeat("From x", 5) + strings.Repeat("y", at-35) + "From " + line + strings.Repeat("y", rest)
 			found, err := hasFromLine(strings.NewReader(text))
 			require.NoError(t, err)
 			require.True(t, found, "%d %d", at, rest)
@@ -666,6 +666,15 @@ func TestHasFromLine(t *testing.T) {
 			require.NoError(t, err)
 			require.False(t, found, "%d", at)
 		}
+	}
+}
+
+// TestHasFromLineLimit: a torn tail full of words that begin like a From_ line is not looked at for ever, and stays.
+func TestHasFromLineLimit(t *testing.T) {
+	for n, want := range map[int]bool{maxLooks: false, maxLooks + 1: true} {
+		found, err := hasFromLine(strings.NewReader("x" + strings.Repeat("From \n", n)))
+		require.NoError(t, err)
+		require.Equal(t, want, found)
 	}
 }
 

@@ -44,6 +44,8 @@ const (
 	partSize       = 128 // the longest line of the table
 	beforeSize     = 4096
 	headSize       = 48
+	// maxLooks is how many words "From " of a torn tail are looked at.
+	maxLooks = 100_000
 	// maxTogether is how many messages can be stored at once.
 	maxTogether = 10_000
 )
@@ -194,9 +196,9 @@ func (h *held) partState(p part, src *io.SectionReader) (partState, error) {
 }
 
 // hasFromLine tells whether there is a plausible From_ line behind the first octet, wherever: a program that does not look
-// at what was there before begins its message in the middle of a line.
+// at what was there before begins its message in the middle of a line. Too many words "From " to look at all count as one.
 func hasFromLine(src io.ReaderAt) (bool, error) {
-	buf := make([]byte, 64<<10)
+	buf, looks := make([]byte, 64<<10), 0
 	for at := int64(1); ; {
 		n, err := src.ReadAt(buf, at)
 		if err != nil && err != io.EOF {
@@ -209,10 +211,11 @@ func hasFromLine(src io.ReaderAt) (bool, error) {
 				break
 			}
 			line, _, _ := bytes.Cut(b[i:min(len(b), i+maxFromLine)], []byte("\n"))
-			if _, ok := ParseFromLine(line); ok {
+			if _, ok := ParseFromLine(line); ok || looks == maxLooks {
 				return true, nil
 			}
 			b = b[i+1:]
+			looks++
 		}
 		if last {
 			return false, nil
