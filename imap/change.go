@@ -83,8 +83,8 @@ func (c *conn) storeBy(ctx context.Context, by numbering) error {
 		return failed(err)
 	}
 	// Of the messages concerned only the flags that they have now are told: older ones would undo in the client what it has
-	// just asked for.
-	c.tellBut(earlier, func(m mailbox.Meta) bool { return uids.Contains(m.UID) })
+	// just asked for. What a conditional STORE has left alone is told as it is.
+	c.tellBut(earlier, func(m mailbox.Meta) bool { return uids.Contains(m.UID) && !res.Modified.Contains(m.UID) })
 	if err := c.tellStored(ctx, uids, s, res, changedIn(earlier, uids)); err != nil {
 		return err
 	}
@@ -174,7 +174,7 @@ func (c *conn) tellStored(ctx context.Context, uids mailbox.UIDSet, s storing, r
 	rest := uids.Subtract(res.Changed).Subtract(res.Modified)
 	if s.silent {
 		c.tellModSeqs(u, silent)
-		rest = others.Subtract(res.Changed)
+		rest = others.Subtract(res.Changed).Subtract(res.Modified)
 	}
 	// RFC 9051 §6.4.6: the value is told also where it was so before.
 	return c.tellFlagsOf(ctx, rest)
@@ -324,6 +324,9 @@ func (c *conn) copyBy(ctx context.Context, by numbering) error {
 	if uids.Empty() {
 		return c.destination(ctx, to)
 	}
+	if err := c.sameName(ctx); err != nil {
+		return err
+	}
 	stop := c.working()
 	res, err := mailbox.Copy(ctx, c.account, c.box.name, uids, to)
 	stop()
@@ -332,6 +335,26 @@ func (c *conn) copyBy(ctx context.Context, by numbering) error {
 	}
 	c.done.code = copyUID(res)
 	return nil
+}
+
+// sameName makes sure that the name of the selected mailbox, by which COPY and MOVE find their source, still names it: somebody may have
+// renamed it and made another one of that name, whose messages have the same UIDs.
+func (c *conn) sameName(ctx context.Context) error {
+	mb, err := c.account.Open(ctx, c.box.name)
+	var ch *mailbox.Changes
+	if err == nil {
+		ch, err = mb.Changes(ctx, mailbox.Latest)
+		_ = mb.Close()
+	}
+	is := c.box.view.State()
+	switch {
+	case err == nil && ch.State.UIDValidity == is.UIDValidity && ch.State.ID == is.ID:
+		return nil
+	case err != nil && !errors.Is(err, mailbox.ErrNotFound):
+		return failed(err)
+	}
+	c.bye("", "the selected mailbox was renamed or deleted")
+	return mailbox.ErrNotFound
 }
 
 // copyFailed tells a destination that lacks from a source that does.
@@ -367,6 +390,9 @@ func (c *conn) moveBy(ctx context.Context, by numbering) error {
 	}
 	if to == c.box.name {
 		return no("CANNOT", "source and destination are the same mailbox")
+	}
+	if err := c.sameName(ctx); err != nil {
+		return err
 	}
 	stop := c.working()
 	res, err := mailbox.Move(ctx, c.account, c.box.name, uids, to)

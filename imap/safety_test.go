@@ -37,9 +37,13 @@ func dial(t testing.TB, addr string) *client {
 	require.NoError(t, err)
 	t.Cleanup(func() { nc.Close() })
 	require.NoError(t, nc.SetDeadline(time.Now().Add(60*time.Second)))
-	c := &client{Conn: nc, r: bufio.NewReader(nc), t: t}
+	c := newClient(t, nc)
 	c.line()
 	return c
+}
+
+func newClient(t testing.TB, nc net.Conn) *client {
+	return &client{Conn: nc, r: bufio.NewReader(nc), t: t}
 }
 
 // login dials and logs in.
@@ -51,19 +55,29 @@ func login(t testing.TB, addr string) *client {
 
 // line reads a line with the literals in it.
 func (c *client) line() string {
+	l, err := c.read()
+	require.NoError(c.t, err, "after %q", l)
+	return l
+}
+
+// read is line for a connection that may end.
+func (c *client) read() (string, error) {
 	var out strings.Builder
 	for {
 		s, err := c.r.ReadString('\n')
-		require.NoError(c.t, err, "after %q", out.String()+s)
 		out.WriteString(s)
+		if err != nil {
+			return out.String(), err
+		}
 		var n int64
 		if i := strings.LastIndexByte(s, '{'); i < 0 || !strings.HasSuffix(s, "}\r\n") {
-			return out.String()
+			return out.String(), nil
 		} else if _, err := fmt.Sscanf(s[i:], "{%d}", &n); err != nil {
-			return out.String()
+			return out.String(), nil
 		}
-		_, err = io.CopyN(&out, c.r, n)
-		require.NoError(c.t, err)
+		if _, err = io.CopyN(&out, c.r, n); err != nil {
+			return out.String(), err
+		}
 	}
 }
 
@@ -315,7 +329,7 @@ func TestI13_ForbiddenLooksAbsent(t *testing.T) {
 	for _, cmd := range []string{
 		"SELECT %s", "EXAMINE %s", "STATUS %s (MESSAGES)", "DELETE %s", "RENAME %s Other", "APPEND %s {3+}\r\nabc",
 		"COPY 1 %s", "MOVE 1 %s", "UID COPY 1 %s", "UID MOVE 1 %s", "GETQUOTAROOT %s", "GETMETADATA %s /private/comment",
-		"SETMETADATA %s (/private/comment x)",
+		`SETMETADATA %s (/private/comment "x")`, "REPLACE 1 %s {3+}\r\nabc", "UID REPLACE 1 %s {3+}\r\nabc",
 	} {
 		var answers []string
 		for _, name := range []string{"Secret", "Absent"} {
@@ -324,7 +338,7 @@ func TestI13_ForbiddenLooksAbsent(t *testing.T) {
 			answers = append(answers, tagged)
 		}
 		require.Equal(t, answers[1], answers[0], cmd)
-		require.Regexp(t, "^(NO|BAD)", answers[0], cmd)
+		require.Regexp(t, "^NO", answers[0], cmd)
 	}
 }
 

@@ -58,7 +58,8 @@
 //	goniec-special-use         the folder's special use (RFC 6154)
 //	goniec-uidvalidity         the highest UIDVALIDITY given in the account
 //	goniec-lock, goniec-pop3-lock, goniec-move-lock    flock(2) between our processes
-//	courierimap*               Courier's UIDs, keywords and subscriptions, read once
+//	courierimap*               Courier's UIDs, keywords and subscriptions, read once. Courier 5 names folders in UTF-8: those
+//	                           show after Account.Check has renamed them
 //
 // # Other programs
 //
@@ -78,7 +79,8 @@
 //   - Quota counts every message, those marked \Deleted and those in Trash too, in octets of network form;
 //     Dovecot and Courier count files, which are 2 to 3 percent smaller with LF. It is a soft limit between processes.
 //   - No annotations (mailbox.Metadata) and no account-wide watch (mailbox.AccountWatcher).
-//   - A read-only tree can not be opened: the uidlist and the lock file must be writable.
+//   - A tree that can not be written is read without locks and index. Messages that have no UID yet, in new/ too, get
+//     passing ones at the first look, under a UIDVALIDITY that is given up with the last handle; Courier's keywords are not seen then.
 //   - Locks between our processes are flock(2): over NFS they need a server that has it. Hosts that share a tree need
 //     different Store.Host.
 //   - Systems other than Linux are polled for what other programs do to watched folders, every two seconds.

@@ -3,8 +3,10 @@
 package maildir_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -237,6 +239,69 @@ func TestCourierTree(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []string{"INBOX", "Lists/Go", "Sent"}, names)
 	require.FileExists(t, dir+"/dovecot-uidlist")
+}
+
+// What Courier 5.0.13 left behind of a session: keywords both in :list and in the update files of the last five minutes, and
+// folders named in UTF-8.
+func TestCourier5Tree(t *testing.T) {
+	root := fastDir(t)
+	dir := filepath.Join(root, "u")
+	for name, text := range map[string]string{
+		"cur/1600000001.M1P1.host:2,S":                             "Subject: m1\n\nbody 1\n",
+		"cur/1600000002.M2P1.host:2,":                              "Subject: m2\n\nbody 2\n",
+		"cur/1600000003.M3P1.host:2,F":                             "Subject: m3\n\nbody 3\n",
+		"cur/1600000004.M4P1.host:2,":                              "Subject: m4\n\nbody 4\n",
+		"courierimapuiddb":                                         "1 795322792 5\n1 1600000001.M1P1.host\n2 1600000002.M2P1.host\n3 1600000003.M3P1.host\n4 1600000004.M4P1.host\n",
+		"courierimapkeywords/:list":                                "Later\nThird\n$Work\n\n1600000001.M1P1.host:2 0\n1600000002.M2P1.host:2\n1600000003.M3P1.host:1\n1600000004.M4P1.host:0 1\n",
+		"courierimapkeywords/.5984410.1600000001.M1P1.host":        "$Work\nLater\n",
+		"courierimapkeywords/.5984409.1600000002.M2P1.host":        "Old\n",
+		"courierimapkeywords/.5984410.1600000002.M2P1.host":        "Later\n",
+		"courierimapkeywords/.5984411.1600000003.M3P1.host":        "Old\n",
+		"courierimapkeywords/1600000003.M3P1.host":                 "Third\nNewest\n\nbehind the end\n",
+		"courierimapkeywords/.5984410.1600000004.M4P1.host":        "",
+		"courierimapkeywords/.tmp.1795322792.1600000001.M1P1.host": "half writ",
+		"courierimapsubscribed":                                    "INBOX.Lists.Go\nINBOX.Entw\xc3\xbcrfe\nINBOX\n",
+		".Lists.Go/courierimapacl":                                 "owner aceilrstwx\n",
+		".Lists.Go/maildirfolder":                                  "",
+		".Lists.Go/cur/1795322792.M67P4V0FEI09AE289_0.vm,S=20:2,S": "Subject: m1\n\nbody 1\n",
+		".Lists.Go/courierimapkeywords/:list":                      "Later\n$Work\n\n1795322792.M67P4V0FEI09AE289_0.vm,S=20:1 0\n",
+		".Lists.Go/courierimapuiddb":                               "1 795322793 2\n1 1795322792.M67P4V0FEI09AE289_0.vm,S=20\n",
+		".Entw\xc3\xbcrfe/maildirfolder":                           "",
+		".Entw\xc3\xbcrfe/courierimapuiddb":                        "1 795322794 1\n",
+		"courierimaphieracl/Lists":                                 "owner aceilrstwx\n",
+	} {
+		path := filepath.Join(dir, name)
+		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o700))
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+	}
+	s := &maildir.Store{Root: root}
+	defer s.Close()
+	a, m := open(t, s, "u", "INBOX")
+	keywords := func(m mailbox.Mailbox) (all []string) {
+		metas, state := list(t, m)
+		for _, meta := range metas {
+			l := meta.Flags.List(state.Keywords)
+			slices.Sort(l.Keywords)
+			all = append(all, fmt.Sprint(meta.UID, " ", l.Keywords))
+		}
+		return append(all, fmt.Sprint(state.UIDValidity, state.UIDNext))
+	}
+	require.Equal(t, []string{"1 [$Work Later]", "2 [Later]", "3 [Newest Third]", "4 []", "795322792 5"}, keywords(m))
+	lists, err := a.Open(t.Context(), "Lists/Go")
+	require.NoError(t, err)
+	defer lists.Close()
+	require.Equal(t, []string{"1 [$Work Later]", "795322793 2"}, keywords(lists))
+	subscribed, err := mailbox.Subscribed(t.Context(), a)
+	require.NoError(t, err)
+	require.Equal(t, []string{"Entwürfe", "INBOX", "Lists/Go"}, subscribed)
+	problems, err := a.(*maildir.Account).Check(t.Context(), true)
+	require.NoError(t, err)
+	require.Equal(t, ".Entwürfe", problems[0].File)
+	require.True(t, problems[0].Repaired, problems)
+	drafts, err := a.Open(t.Context(), "Entwürfe")
+	require.NoError(t, err)
+	defer drafts.Close()
+	require.Equal(t, []string{"795322794 1"}, keywords(drafts))
 }
 
 // Fields that Dovecot keeps in the list, POP3 identities above all, survive when we write it anew.

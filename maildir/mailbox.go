@@ -199,7 +199,7 @@ func (f *folder) openMessage(ctx context.Context, uid uint32) (meta mailbox.Meta
 	defer f.leave(&err)
 	t := &f.state.t
 	err = f.withFile(ctx, uid, func(i int, name string) (err error) {
-		c, err = openContent(f.cur.Dir, name)
+		c, err = openContent(f.place(name))
 		if err != nil {
 			return err
 		}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/goniec-mail/goniec"
 	"github.com/goniec-mail/goniec/internal/selfsigned"
+	"github.com/goniec-mail/goniec/queue"
 	"github.com/goniec-mail/goniec/smtp"
 )
 
@@ -24,6 +25,7 @@ type options struct {
 	smtp, submission, lmtp, pop3 string
 	imap, imaps, nextHop         string
 	postmaster                   goniec.Address
+	notices                      queue.Notices
 	domains, relayDomains        []string
 	trusted                      []netip.Prefix
 	insecureAuth, demo, hold     bool
@@ -53,6 +55,7 @@ func parseFlags(args []string, stderr io.Writer) (*options, error) {
 	f.StringVar(&o.users, "users", "", "passwd-`file` with lines user@domain:{SCHEME}hash; without it, the demo's accounts")
 	f.StringVar(&o.mail, "mail", "", "`pattern` of a user's Maildir, such as /srv/mail/{domain}/{local}/Maildir (default DATA/mail/{domain}/{local})")
 	f.TextVar(&o.postmaster, "postmaster", goniec.Address{}, "`address` that gets mail for postmaster, who must always be reachable (default the account postmaster of our first domain; alice in the demo)")
+	f.TextVar(&o.notices, "notices", queue.NoticeResource|queue.NoticeSoftware, "of what postmaster is told, a comma-separated `list` of bounce, delay, policy, protocol, resource, software")
 	f.StringVar(&trusted, "trusted", "", "networks that may send to other domains, a comma-separated `list` of CIDRs")
 	f.BoolVar(&o.insecureAuth, "insecure-auth", false, "take passwords in clear text on loopback listeners")
 	if err := f.Parse(args); err != nil {

@@ -57,7 +57,8 @@ func NewDisk(t testing.TB, size int64) *Disk {
 	d.on = true
 	t.Cleanup(func() {
 		if d.on {
-			d.umount()
+			// What a failed test has left open must not keep it.
+			_, _ = d.run("umount", "-l", d.Path)
 		}
 	})
 	return d
@@ -95,6 +96,16 @@ func (d *Disk) Restore() {
 	d.umount()
 	d.must("fsck.ext4", "-f", "-n", d.image)
 	d.mount()
+}
+
+// ReadOnly remounts it without the right to write, and back.
+func (d *Disk) ReadOnly(yes bool) {
+	d.t.Helper()
+	mode := "remount,rw"
+	if yes {
+		mode = "remount,ro"
+	}
+	d.must("mount", "-o", mode, d.Path)
 }
 
 func (d *Disk) mount() {

@@ -15,6 +15,7 @@ import (
 type Hands interface {
 	List(ctx context.Context, f queue.Filter) iter.Seq2[queue.Entry, error]
 	Show(ctx context.Context, id queue.ID) (queue.Entry, error)
+	Past(ctx context.Context, id queue.ID) iter.Seq2[queue.Event, error]
 	Cat(ctx context.Context, id queue.ID, w io.Writer) error
 	Hold(ctx context.Context, id queue.ID) error
 	Release(ctx context.Context, id queue.ID) error
@@ -48,6 +49,7 @@ type request struct {
 type response struct {
 	Entry    *queue.Entry `json:"entry,omitempty"` // without its Envelope
 	Envelope []byte       `json:"envelope,omitempty"`
+	Event    *queue.Event `json:"event,omitempty"`
 	Data     []byte       `json:"data,omitempty"`
 	ID       queue.ID     `json:"id,omitempty"`
 	Done     bool         `json:"done,omitempty"`
@@ -69,7 +71,7 @@ var ErrForbidden = errors.New("not allowed: only root and the queue's own user m
 func kinds() map[string]error {
 	return map[string]error{
 		"not-found": queue.ErrNotFound, "busy": queue.ErrBusy, "corrupt": queue.ErrCorrupt, "closed": queue.ErrClosed,
-		"full": queue.ErrFull, "forbidden": ErrForbidden,
+		"full": queue.ErrFull, "forbidden": ErrForbidden, "unsupported": errors.ErrUnsupported,
 	}
 }
 

@@ -294,6 +294,16 @@ func (s *Server) do(uid uint32, req *request, body *bufio.Reader, w *bufio.Write
 			return err
 		}
 		return writeLine(w, fromEntry(e))
+	case "past":
+		for e, err := range q.Past(ctx, req.ID) {
+			if err == nil {
+				err = writeLine(w, response{Event: &e})
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
 	case "cat":
 		return q.Cat(ctx, req.ID, dataWriter{w})
 	case "hold":
