@@ -380,3 +380,40 @@ func TestConvertCancelled(t *testing.T) {
 	require.Positive(t, reports[0].Copied)
 	require.Less(t, reports[0].Copied, 299)
 }
+
+// hideMulti hides MultiAppender.
+func hideMulti(a mailbox.Account) mailbox.Account {
+	left := 1 << 30
+	return fragileAccount{a, &left}
+}
+
+// BenchmarkConvert copies 300 messages into stores on disk, several at once and one by one.
+func BenchmarkConvert(b *testing.B) {
+	const n = 300
+	from, err := mailbox.NewMemory().Account(b.Context(), "ann")
+	require.NoError(b, err)
+	m, err := from.Open(b.Context(), "INBOX")
+	require.NoError(b, err)
+	for i := range n {
+		_, err := m.Append(b.Context(), strings.NewReader(fmt.Sprintf("Subject: %d\r\n\r\n%s", i, strings.Repeat("0123456789abcde\r\n", 300))), mailbox.AppendOptions{})
+		require.NoError(b, err)
+	}
+	for _, name := range []string{"maildir", "mbox"} {
+		for how, wrap := range map[string]func(mailbox.Account) mailbox.Account{"together": func(a mailbox.Account) mailbox.Account { return a }, "single": hideMulti} {
+			b.Run(name+"/"+how, func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					var s mailbox.Store = &maildir.Store{Root: b.TempDir()}
+					if name == "mbox" {
+						s = &mbox.Store{Root: b.TempDir() + "/{user}"}
+					}
+					to, err := s.Account(b.Context(), "ann")
+					require.NoError(b, err)
+					_, err = (&mailbox.Converter{From: from, To: wrap(to)}).Run(b.Context())
+					require.NoError(b, err)
+				}
+				b.ReportMetric(float64(n*b.N)/b.Elapsed().Seconds(), "messages/s")
+			})
+		}
+	}
+}
