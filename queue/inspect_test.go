@@ -226,7 +226,8 @@ func TestInspect(t *testing.T) {
 			time.Sleep(time.Second)
 			return id
 		}
-		one, two, moving := put("a@one.example"), put("b@two.example"), put("c@moving.example")
+		one, two := put("a@one.example"), put("b@two.example")
+		put("c@moving.example")
 		stats, err := q.Stats(ctx)
 		require.NoError(t, err)
 		require.Equal(t, 3, stats.Messages)
@@ -260,7 +261,7 @@ func TestInspect(t *testing.T) {
 		mu.Lock()
 		clear(up)
 		mu.Unlock()
-		moving = put("c@moving.example")
+		moving := put("c@moving.example")
 		route = "smarthost"
 		require.NoError(t, q.Requeue(ctx, moving))
 		e, err = q.Show(ctx, moving)
