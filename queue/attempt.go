@@ -78,9 +78,7 @@ func (a *attempt) try(ctx context.Context, body Body) {
 	for _, r := range l.Rcpts {
 		env.To = append(env.To, l.Envelope.To[r])
 	}
-	if env.ID == "" {
-		env.ID = string(l.ID)
-	}
+	env.ID = string(l.ID) // as in listing and log; the Envelope's own may be anything, where it was not free or did not fit
 	tryCtx, cancel := ctx, context.CancelFunc(func() {})
 	if a.q.o.timeout > 0 {
 		tryCtx, cancel = context.WithTimeout(ctx, a.q.o.timeout)

@@ -74,7 +74,7 @@ func (s *Memory) put(m Message, body []byte) ID {
 		return id
 	}
 	id := ID(m.Envelope.ID)
-	for _, taken := s.msgs[id]; taken || id == ""; _, taken = s.msgs[id] {
+	for _, fits := parseID(id); !fits || s.msgs[id] != nil; _, fits = parseID(id) {
 		id = ID(goniec.NewID())
 	}
 	if m.Since.IsZero() {

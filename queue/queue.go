@@ -191,12 +191,15 @@ type Options struct {
 	Hold bool
 }
 
-// Enqueue is Deliver for programs: it returns the ID. Errors are as for goniec.Deliverer: 452 4.3.1 when
+// Enqueue is Deliver for programs: it returns the ID. Errors are as for goniec.Deliverer: 553 5.1.3 or 554 5.5.1 without recipients, 452 4.3.1 when
 // there is no space, 451 4.3.2 when the Queue is closed; an error of msg as it is.
 func (q *Queue) Enqueue(ctx context.Context, env *goniec.Envelope, msg io.Reader, o Options) (ID, error) {
 	q.init()
 	if q.sched.closing() {
 		return "", goniec.NewStatus(451, goniec.EnhancedCode{4, 3, 2}, "the queue is closed").WithCause(ErrClosed)
+	}
+	if err := checkRcpts(env); err != nil {
+		return "", err
 	}
 	m := Message{Envelope: env, Groups: q.groups(env, nil), Body: msg, Key: o.Key, Hold: o.Hold, Since: q.now()}
 	if env.HoldUntil.After(m.Since) {
@@ -214,6 +217,19 @@ func (q *Queue) Enqueue(ctx context.Context, env *goniec.Envelope, msg io.Reader
 	}
 	q.announce(id, &m)
 	return id, nil
+}
+
+// checkRcpts refuses what nobody could deliver, and no store could read again.
+func checkRcpts(env *goniec.Envelope) error {
+	if len(env.To) == 0 {
+		return goniec.NewStatus(554, goniec.EnhancedCode{5, 5, 1}, "no recipients")
+	}
+	for i := range env.To {
+		if env.To[i].Address.IsZero() {
+			return goniec.NewStatus(553, goniec.EnhancedCode{5, 1, 3}, "a recipient has no address")
+		}
+	}
+	return nil
 }
 
 // announce tells the scheduler and the log of a new message.

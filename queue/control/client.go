@@ -179,7 +179,7 @@ func (c *Client) Requeue(ctx context.Context, id queue.ID) error {
 	return c.call(ctx, request{Op: "requeue", ID: id}, nil, ignore)
 }
 
-// Enqueue submits a message; everybody who can open the socket may. The server fills in the Origin.
+// Enqueue submits a message; everybody who can open the socket may. The server gives the ID and fills in the Origin.
 func (c *Client) Enqueue(ctx context.Context, env *goniec.Envelope, msg io.Reader, o queue.Options) (id queue.ID, err error) {
 	req := request{Op: "submit", Envelope: goniec.AppendEnvelope(nil, env), Options: o}
 	err = c.call(ctx, req, msg, func(r *response) error {

@@ -32,8 +32,11 @@ var (
 	_ Hands = (*Client)(nil)
 )
 
-// maxRequest bounds the line of a request: a submission to many recipients is long.
-const maxRequest = 32 << 20
+// maxRequest bounds the line of a request: a submission to many recipients is long. maxStranger is that of users who are no admins.
+const (
+	maxRequest  = 32 << 20
+	maxStranger = 4 << 20
+)
 
 // request is what a client asks.
 type request struct {
