@@ -280,7 +280,7 @@ func (a *memoryAccount) WatchAccount(ctx context.Context, notify func(name strin
 func (a *memoryAccount) Annotations(ctx context.Context) (map[string][]byte, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return maps.Clone(a.metadata), ended(ctx)
+	return a.metadata.clone(), ended(ctx)
 }
 
 // SetAnnotation implements Metadata.

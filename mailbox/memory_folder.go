@@ -281,6 +281,15 @@ const (
 	maxAnnotationOctets = 256 << 10 // of names and values
 )
 
+// clone copies all: values are the caller's.
+func (all annotations) clone() map[string][]byte {
+	c := make(map[string][]byte, len(all))
+	for entry, value := range all {
+		c[entry] = append([]byte{}, value...)
+	}
+	return c
+}
+
 // set sets or removes one.
 func (all *annotations) set(entry string, value []byte) error {
 	if value == nil {

@@ -205,7 +205,7 @@ func (m *memoryMailbox) UniqueIDs(ctx context.Context, uids UIDSet) (iter.Seq2[U
 // Annotations implements Metadata.
 func (m *memoryMailbox) Annotations(ctx context.Context) (all map[string][]byte, err error) {
 	err = m.locked(ctx, func(f *memoryFolder) error {
-		all = maps.Clone(f.annotations)
+		all = f.annotations.clone()
 		return nil
 	})
 	return all, err

@@ -57,6 +57,7 @@ type Store struct {
 	Logger *slog.Logger
 
 	unsigned time.Duration // for tests: in place of lockUnsigned
+	polled   time.Duration // for tests: in place of pollInterval
 
 	setUp    sync.Once
 	names    *namer

@@ -1,6 +1,7 @@
 package maildir
 
 import (
+	"cmp"
 	"context"
 	"strings"
 	"sync"
@@ -197,7 +198,7 @@ func (t *tree) ticker() (tick <-chan time.Time, stop func()) {
 
 // interval grows with the number of folders, so that polling costs little of a processor.
 func (t *tree) interval() time.Duration {
-	return pollInterval + time.Duration(len(t.folders))*10*time.Millisecond
+	return cmp.Or(t.acct.store.polled, pollInterval) + time.Duration(len(t.folders))*10*time.Millisecond
 }
 
 // compare takes in which folders there are, and reports whether the list is another than before.
