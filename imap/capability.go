@@ -47,6 +47,9 @@ func (c *conn) capabilities() string {
 	if _, ok := mailbox.As[mailbox.SpecialUser](c.account); ok {
 		names = append(names, "CREATE-SPECIAL-USE")
 	}
+	if _, ok := mailbox.As[mailbox.AccountWatcher](c.account); ok {
+		names = append(names, "NOTIFY")
+	}
 	if _, ok := mailbox.As[mailbox.QuotaKeeper](c.account); ok {
 		names = append(names, "QUOTA", "QUOTA=RES-STORAGE", "QUOTA=RES-MESSAGE")
 	}

@@ -51,6 +51,7 @@ var proofs = map[string][2]string{
 	"QUOTA=RES-STORAGE":     {"quota.txt", "STORAGE 1 1"},
 	"QUOTA=RES-MESSAGE":     {"quota.txt", "MESSAGE 3"},
 	"METADATA":              {"metadata.txt", "SETMETADATA"},
+	"NOTIFY":                {"notify.txt", "NOTIFY SET"},
 	"OBJECTID":              {"objectid.txt", "EMAILID (M"},
 	"PREVIEW":               {"preview.txt", "PREVIEW (LAZY)"},
 	"REPLACE":               {"replace.txt", "UID REPLACE"},

@@ -38,6 +38,8 @@ type conn struct {
 	box     *selection // nil: none is selected
 	idler   idler
 
+	notifier *notifier // nil: NOTIFY was not used
+
 	errors   int
 	junk     int
 	lastJunk time.Time
@@ -93,6 +95,7 @@ func (c *conn) enterAuthenticated() {
 
 // leave frees what the session holds.
 func (c *conn) leave() {
+	c.setNotifier(nil)
 	c.deselect()
 	if c.account != nil {
 		_ = c.account.Close()
@@ -148,7 +151,9 @@ func (c *conn) await() error {
 func (c *conn) wait(timeout time.Duration) error {
 	err := c.net.BeginIdle(timeout)
 	if err == nil {
+		stop := c.listen()
 		err = c.in.Wait()
+		stop()
 		if e := c.net.EndIdle(); e != nil {
 			err = e
 		}

@@ -92,9 +92,7 @@ func (c *conn) fetchBy(ctx context.Context, by numbering) error {
 	if uids.Empty() {
 		return nil
 	}
-	w := &fetchWriter{c: c, items: f.items}
-	w.response.enc.UTF8 = c.enc.UTF8
-	w.response.enc.Reset(&w.response.text)
+	w := newFetchWriter(c, f.items)
 	if err := w.run(ctx, uids); err != nil {
 		return err
 	}

@@ -28,6 +28,13 @@ type fetchWriter struct {
 	code   string
 }
 
+func newFetchWriter(c *conn, items []fetchItem) *fetchWriter {
+	w := &fetchWriter{c: c, items: items}
+	w.response.enc.UTF8 = c.enc.UTF8
+	w.response.enc.Reset(&w.response.text)
+	return w
+}
+
 // fetchChunk is how many messages are answered from kept bytes at a time.
 const fetchChunk = 256
 

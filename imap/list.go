@@ -126,6 +126,7 @@ type folder struct {
 	subscribed                 bool
 	subscribedBelow            bool // a name below is subscribed
 	use                        mailbox.SpecialUse
+	id                         string
 }
 
 // folders reads the hierarchy. Parents that lack are added.
@@ -144,7 +145,7 @@ func (c *conn) folders(ctx context.Context, o listOptions) (map[string]*folder, 
 			return nil, err
 		}
 		f := get(info.Name)
-		f.exists, f.noSelect, f.use = true, info.NoSelect, info.SpecialUse
+		f.exists, f.noSelect, f.use, f.id = true, info.NoSelect, info.SpecialUse, info.ID
 		for parent := range parents(info.Name) {
 			get(parent).children = true
 		}

@@ -254,6 +254,9 @@ func (c *conn) unselect(context.Context) error {
 // announce tells, at the end of a command, what changed in the selected mailbox (RFC 9051 §7).
 // Its error ends the session.
 func (c *conn) announce(ctx context.Context, cmd *command) error {
+	if c.notifier != nil {
+		return c.announceNotified(ctx, cmd)
+	}
 	if c.box == nil || cmd.flags&quiet != 0 {
 		return nil
 	}
