@@ -72,9 +72,15 @@ func (c *conn) tellList(ctx context.Context) {
 			names[name.Value()] = true
 		}
 	}
-	from := renamed(old, now)
+	renames := renamed(old, now)
+	for to, name := range renames.from {
+		if s, known := n.states[name]; known { // what the client knows of a mailbox goes with it
+			n.states[to] = s
+			delete(n.states, name)
+		}
+	}
 	for _, name := range slices.SortedFunc(maps.Keys(names), inboxFirst) {
-		c.tellListed(name, from, all[name], old[unique.Make(name)], now[unique.Make(name)])
+		c.tellListed(name, renames, all[name], old[unique.Make(name)], now[unique.Make(name)])
 	}
 }
 

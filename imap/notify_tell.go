@@ -115,9 +115,7 @@ func (c *conn) notifyBaseline(ctx context.Context, n *notifier, status bool) err
 			}
 		}
 		if status && wanted&messageEvents != 0 && (c.box == nil || name != c.box.name) {
-			if err := c.tellState(ctx, n, name, wanted); err != nil {
-				return err
-			}
+			c.tellState(ctx, n, name, wanted, func(s mailbox.State) bool { n.changed(name, s, wanted); return true })
 		}
 	}
 	return nil
@@ -303,7 +301,8 @@ func (c *conn) tellMailbox(ctx context.Context, name string) error {
 	if _, known := n.states[name]; !known && n.limit >= 0 && len(n.states) >= n.limit {
 		return c.overflow()
 	}
-	return c.tellState(ctx, n, name, wanted)
+	c.tellState(ctx, n, name, wanted, func(s mailbox.State) bool { return n.changed(name, s, wanted) })
+	return nil
 }
 
 // notifyStatus are the items told of a mailbox: RFC 5465 §3.1 and §5 want UNSEEN not, but clients show it.
@@ -315,28 +314,33 @@ func (c *conn) notifyStatus(wanted events) statusItems {
 	return items
 }
 
-// tellState tells the state of a mailbox that is not selected, unless nothing changed in it of what is wanted.
-func (c *conn) tellState(ctx context.Context, n *notifier, name string, wanted events) error {
+// tellState tells the state of a mailbox that is not selected. With news it must have changed.
+func (c *conn) tellState(ctx context.Context, n *notifier, name string, wanted events, news func(s mailbox.State) bool) {
 	items := c.notifyStatus(wanted)
 	s, _, err := c.stateOf(ctx, name, items)
-	if err != nil {
+	switch {
+	case err == nil && news(s):
+		c.writeStatus(name, items, s, 0)
+	case err != nil: // what is gone, or can not be read now, is told by other events
 		delete(n.states, name)
 		if ctx.Err() == nil && !errors.Is(err, mailbox.ErrNotFound) {
 			c.log.LogAttrs(ctx, slog.LevelWarn, "news not known", slog.String("user", c.user), slog.String("error", err.Error()))
 		}
-		return nil // what is gone, or can not be read now, is told by other events
 	}
+}
+
+// changed takes in the state of a mailbox and reports whether something changed in it of what is wanted.
+func (n *notifier) changed(name string, s mailbox.State, wanted events) bool {
 	old, known := n.states[name]
 	now := toldState{s.UIDValidity, s.UIDNext, s.Messages, s.ModSeq}
 	n.states[name] = now
-	if known && now == old {
-		return nil
+	if !known {
+		return now.next > 1 // a new mailbox in which nothing ever was is told as a name
 	}
-	if old.modSeq = now.modSeq; known && now == old && wanted&flagChange == 0 {
-		return nil // flags only
+	if wanted&flagChange == 0 {
+		old.modSeq = now.modSeq
 	}
-	c.writeStatus(name, items, s, 0)
-	return nil
+	return now != old
 }
 
 // idleNotified is IDLE with NOTIFY in force: what was asked for is told, nothing else (RFC 5465 §4).

@@ -122,7 +122,7 @@ type tree struct {
 	folders map[string]*watchedFolder // by directory
 	names   fileStamp                 // of the subscriptions
 	polled  bool                      // the system does not tell
-	begun   bool                      // the state at the beginning was taken in
+	made    []string                  // folders to be told of: what came into them before they were watched is not known
 }
 
 // watchedFolder is a folder of a watched account.
@@ -153,7 +153,7 @@ func fileStampOf(d faultfs.Dir, name string) fileStamp {
 func watchTree(a *account) (stop func()) {
 	t := &tree{acct: a, folders: make(map[string]*watchedFolder)}
 	t.compare()
-	t.begun = true
+	t.made = nil
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
@@ -184,6 +184,10 @@ func (t *tree) run(ctx context.Context) {
 		if changed := t.compare(); w.forced.Swap(false) || changed {
 			w.listChanged()
 		}
+		for _, dir := range t.made {
+			w.folderChanged(dir)
+		}
+		t.made = t.made[:0]
 	}
 }
 
@@ -249,7 +253,7 @@ func (t *tree) list() (map[string]faultfs.Info, error) {
 	return now, nil
 }
 
-// watch begins to watch a folder. What came into a new one before that is not known: it is told.
+// watch begins to watch a folder.
 func (t *tree) watch(dir string, info faultfs.Info) {
 	f := &watchedFolder{info: info}
 	t.folders[dir] = f
@@ -262,9 +266,7 @@ func (t *tree) watch(dir string, info faultfs.Info) {
 	if t.polled {
 		t.lookAt(dir, f)
 	}
-	if t.begun {
-		t.acct.watch.folderChanged(dir)
-	}
+	t.made = append(t.made, dir)
 }
 
 // goPolling gives up the system's watches: there are too many, or it has none.
