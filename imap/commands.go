@@ -33,6 +33,7 @@ const (
 	holds                     // no EXPUNGE may be told while it runs (RFC 9051 §7.5.1)
 	quiet                     // nothing is told at its end
 	removes                   // it removes messages: they are told at its end in any case
+	numbered                  // it is about sequence numbers, which are none under UIDONLY
 )
 
 // numbering says what the numbers of a command mean.
@@ -92,21 +93,21 @@ func commands() []command {
 		{"UNSELECT", selectedState, quiet, (*conn).unselect},
 		{"EXPUNGE", selectedState, removes, (*conn).expunge},
 		{"UID EXPUNGE", selectedState, removes, (*conn).uidExpunge},
-		{"FETCH", selectedState, holds, (*conn).fetch},
+		{"FETCH", selectedState, holds | numbered, (*conn).fetch},
 		{"UID FETCH", selectedState, 0, (*conn).uidFetch},
-		{"SEARCH", selectedState, holds, (*conn).search},
+		{"SEARCH", selectedState, holds | numbered, (*conn).search},
 		{"UID SEARCH", selectedState, 0, (*conn).uidSearch},
-		{"SORT", selectedState, holds, (*conn).sort},
+		{"SORT", selectedState, holds | numbered, (*conn).sort},
 		{"UID SORT", selectedState, 0, (*conn).uidSort},
-		{"THREAD", selectedState, holds, (*conn).thread},
+		{"THREAD", selectedState, holds | numbered, (*conn).thread},
 		{"UID THREAD", selectedState, 0, (*conn).uidThread},
-		{"STORE", selectedState, holds, (*conn).store},
+		{"STORE", selectedState, holds | numbered, (*conn).store},
 		{"UID STORE", selectedState, 0, (*conn).uidStore},
-		{"REPLACE", selectedState, removes, (*conn).replace},
+		{"REPLACE", selectedState, removes | numbered, (*conn).replace},
 		{"UID REPLACE", selectedState, removes, (*conn).uidReplace},
-		{"COPY", selectedState, 0, (*conn).copy},
+		{"COPY", selectedState, numbered, (*conn).copy},
 		{"UID COPY", selectedState, 0, (*conn).uidCopy},
-		{"MOVE", selectedState, removes, (*conn).move},
+		{"MOVE", selectedState, removes | numbered, (*conn).move},
 		{"UID MOVE", selectedState, removes, (*conn).uidMove},
 	}
 }

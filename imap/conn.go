@@ -225,6 +225,9 @@ func (c *conn) run(ctx context.Context, cmd *command) (err error) {
 	if err := c.countJunk(cmd); err != nil {
 		return err
 	}
+	if cmd.flags&numbered != 0 && c.has(uidOnly) {
+		return uidRequired()
+	}
 	defer func() {
 		if v := recover(); v != nil {
 			c.net.Recovered(v)

@@ -149,7 +149,7 @@ func (c *conn) fetchArguments(by numbering) (f fetching) {
 	if d.Try(' ') {
 		c.fetchModifiers(&f)
 	}
-	if by == byUID {
+	if by == byUID && !c.has(uidOnly) {
 		f.ensure(fetchItem{kind: itemUID, name: "UID"}) // RFC 9051 §6.4.9
 	}
 	if f.changed {

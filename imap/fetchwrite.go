@@ -254,9 +254,7 @@ func (w *fetchWriter) locate(m *message) ([]itemPiece, error) {
 func (w *fetchWriter) compose(m *mailbox.Meta, index int, l *located) {
 	w.response.reset()
 	e := &w.response.enc
-	e.Raw("* ")
-	e.Number(uint64(w.c.box.view.Number(m.UID)))
-	e.Raw(" FETCH ")
+	w.c.fetchHead(e, w.c.box.view.Number(m.UID), m.UID)
 	for i := range w.items {
 		e.Raw(opener(i))
 		e.Raw(w.items[i].name)

@@ -28,6 +28,7 @@ const maxPatterns = 4096
 type listing struct {
 	options  listOptions
 	status   statusItems // RETURN (STATUS …); 0 = none
+	metadata []string    // RETURN (METADATA …)
 	patterns []pattern
 }
 
@@ -113,6 +114,8 @@ func (c *conn) returnOptions(l *listing) {
 		case "STATUS":
 			c.dec.SP()
 			l.status = c.statusList()
+		case "METADATA":
+			l.metadata = c.metadataList()
 		default:
 			c.dec.Fail("unknown return option " + name)
 		}
@@ -191,6 +194,9 @@ func (c *conn) listAll(ctx context.Context, l listing) error {
 			if err != nil && ctx.Err() != nil {
 				return err
 			}
+		}
+		if len(l.metadata) > 0 && f.exists && !f.noSelect {
+			c.listMetadata(ctx, name, l.metadata)
 		}
 	}
 	return nil

@@ -252,3 +252,38 @@ func (c *conn) setAll(values map[string][]byte, set func(entry string, value []b
 	}
 	return nil
 }
+
+// metadataList reads the entries of LIST's RETURN (RFC 9590).
+func (c *conn) metadataList() (entries []string) {
+	c.dec.SP()
+	c.dec.List(func() {
+		if entries = append(entries, c.entryName()); len(entries) > maxEntries {
+			c.dec.Fail("too many entries")
+		}
+	})
+	if len(entries) == 0 {
+		c.dec.Fail("no entries")
+	}
+	return entries
+}
+
+// listMetadata writes the METADATA response behind a LIST response. An annotation that there is not is NIL; a mailbox whose
+// annotations can not be had is listed without (RFC 9590 §3).
+func (c *conn) listMetadata(ctx context.Context, name string, entries []string) {
+	all, err := c.annotationsOf(ctx, name)
+	if err != nil {
+		return
+	}
+	c.enc.Raw("* METADATA ")
+	c.enc.Mailbox(name)
+	sep := " ("
+	for _, entry := range entries {
+		value, ok := all[entry]
+		c.enc.Raw(sep)
+		c.enc.String(entry)
+		c.enc.SP()
+		c.enc.NString(string(value), ok)
+		sep = " "
+	}
+	c.enc.Raw(")\r\n")
+}

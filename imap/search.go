@@ -245,15 +245,5 @@ func (c *conn) modSeqOf(ctx context.Context, s *searching, res mailbox.SearchRes
 	if s.returns&(returnAll|returnCount|returnPartial) != 0 {
 		return res.ModSeq, nil
 	}
-	ch, err := c.box.mb.Changes(ctx, 0)
-	if err != nil {
-		return 0, failed(err)
-	}
-	named := s.ends(res.UIDs)
-	for m := range ch.Messages {
-		if m.ModSeq > high && named.Contains(m.UID) {
-			high = m.ModSeq
-		}
-	}
-	return max(high, 1), nil
+	return c.highestOf(ctx, s.ends(res.UIDs))
 }

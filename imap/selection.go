@@ -170,7 +170,7 @@ func (c *conn) exists() {
 
 // firstUnseen tells where reading should begin (RFC 3501 §7.1).
 func (c *conn) firstUnseen(ch *mailbox.Changes) {
-	if ch.State.Unseen == 0 {
+	if ch.State.Unseen == 0 || c.has(uidOnly) {
 		return
 	}
 	for m := range ch.Messages {
@@ -316,7 +316,7 @@ func (c *conn) tellExpunged(gone mailbox.UIDSet, numbers iter.Seq[uint32]) {
 		return
 	}
 	c.box.saved = c.box.saved.Subtract(gone) // RFC 5182 §2.1
-	if c.has(qresync) {
+	if c.has(qresync | uidOnly) {
 		c.enc.Raw("* VANISHED ")
 		c.enc.UIDSet(gone)
 		c.enc.CRLF()
@@ -331,10 +331,9 @@ func (c *conn) tellExpunged(gone mailbox.UIDSet, numbers iter.Seq[uint32]) {
 
 // fetchFlags tells the flags of a message, and its mod-sequence to those who want it.
 func (c *conn) fetchFlags(number uint32, m mailbox.Meta, keywords []string) {
-	c.enc.Raw("* ")
-	c.enc.Number(uint64(number))
-	c.enc.Raw(" FETCH (")
-	if c.byUID || c.enabled&(qresync|rev2) != 0 { // RFC 7162 §3.2.6
+	c.fetchHead(&c.enc, number, m.UID)
+	c.enc.Raw("(")
+	if !c.has(uidOnly) && (c.byUID || c.has(qresync|rev2)) { // RFC 7162 §3.2.6
 		c.enc.Raw("UID ")
 		c.enc.Number(uint64(m.UID))
 		c.enc.SP()
