@@ -52,6 +52,7 @@ var proofs = map[string][2]string{
 	"QUOTA=RES-MESSAGE":     {"quota.txt", "MESSAGE 3"},
 	"METADATA":              {"metadata.txt", "SETMETADATA"},
 	"NOTIFY":                {"notify.txt", "NOTIFY SET"},
+	"CONTEXT=SEARCH":        {"context.txt", "RETURN (UPDATE"},
 	"ESORT":                 {"esort.txt", "SORT RETURN (MIN MAX"},
 	"UIDONLY":               {"uidonly.txt", "ENABLE UIDONLY"},
 	"LIST-METADATA":         {"metadata.txt", "RETURN (METADATA"},

@@ -29,11 +29,11 @@ func (cmd *command) illegal(s state) error {
 type flags uint8
 
 const (
-	junk    flags = 1 << iota // leads nowhere: MaxJunk in a row
-	holds                     // no EXPUNGE may be told while it runs (RFC 9051 §7.5.1)
-	quiet                     // nothing is told at its end
-	removes                   // it removes messages: they are told at its end in any case
-	numbered                  // it is about sequence numbers, which are none under UIDONLY
+	junk     flags = 1 << iota // leads nowhere: MaxJunk in a row
+	holds                      // no EXPUNGE may be told while it runs (RFC 9051 §7.5.1)
+	quiet                      // nothing is told at its end
+	removes                    // it removes messages: they are told at its end in any case
+	numbered                   // it is about sequence numbers, which are none under UIDONLY
 )
 
 // numbering says what the numbers of a command mean.
@@ -88,6 +88,7 @@ func commands() []command {
 		{"IDLE", loggedIn, 0, (*conn).idle},
 		{"NOTIFY", loggedIn, 0, (*conn).notify},
 
+		{"CANCELUPDATE", selectedState, 0, (*conn).cancelUpdate},
 		{"CHECK", selectedState, junk, (*conn).noop},
 		{"CLOSE", selectedState, quiet, (*conn).closeBox},
 		{"UNSELECT", selectedState, quiet, (*conn).unselect},

@@ -145,6 +145,7 @@ func (c *conn) followRename(ctx context.Context, name string) error {
 	}
 	_ = c.box.mb.Close()
 	c.box.name, c.box.mb, c.box.view = name, mb, mailbox.NewView(mb, ch)
+	c.dropContexts()
 	gone := old.UIDSet().Subtract(c.box.view.UIDSet())
 	c.tellExpunged(gone, func(yield func(uint32) bool) {
 		for _, r := range slices.Backward(old.Numbers(gone)) {

@@ -18,6 +18,7 @@ type selection struct {
 	readOnly bool           // EXAMINE, or the store's
 	saved    mailbox.UIDSet // result of the last SEARCH RETURN (SAVE): "$"
 	keywords int            // how many of them the client was told
+	contexts []*searchContext
 }
 
 // selectBox and examine open a mailbox (RFC 9051 §6.3.2, §6.3.3).
@@ -276,6 +277,7 @@ func (c *conn) poll(ctx context.Context, what mailbox.Announce) (*mailbox.Update
 	u, err := c.box.view.Poll(ctx, what)
 	switch {
 	case err == nil:
+		c.updateContexts(ctx, u)
 		return u, nil
 	case errors.Is(err, mailbox.ErrUIDValidity), errors.Is(err, mailbox.ErrNotFound):
 		// Nothing that the client knows of the mailbox holds any more.
@@ -297,6 +299,7 @@ func (c *conn) tellBut(u *mailbox.Update, skip func(mailbox.Meta) bool) {
 	if len(u.State.Keywords) > c.box.keywords {
 		c.tellKeywords(u.State)
 	}
+	c.tellContextsGone()
 	c.tellGone(u)
 	if !u.Added.Empty() {
 		c.exists()
@@ -306,6 +309,7 @@ func (c *conn) tellBut(u *mailbox.Update, skip func(mailbox.Meta) bool) {
 			c.fetchFlags(n, m, u.State.Keywords)
 		}
 	}
+	c.tellContexts()
 }
 
 func (c *conn) tellGone(u *mailbox.Update) { c.tellExpunged(u.Vanished, u.Expunged()) }

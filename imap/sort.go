@@ -20,6 +20,9 @@ func (c *conn) sortBy(ctx context.Context, by numbering) error {
 		c.dec.Keyword()
 		c.dec.SP()
 		c.returnsList(&ext)
+		if ext.hinted || ext.returns&returnUpdate != 0 {
+			c.dec.Fail("CONTEXT and UPDATE are for SEARCH") // no CONTEXT=SORT
+		}
 		c.dec.SP()
 	}
 	order := c.sortOrder()
