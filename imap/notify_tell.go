@@ -235,17 +235,18 @@ func (c *conn) tellUpdate(ctx context.Context, u *mailbox.Update) error {
 	}
 	n := c.notifier
 	c.byUID = true
-	c.tellBut(u, func(mailbox.Meta) bool { return n.selected&flagChange == 0 })
-	if len(n.items) == 0 || u.Added.Empty() {
-		return nil
+	c.tellMessages(u, func(mailbox.Meta) bool { return n.selected&flagChange == 0 })
+	if len(n.items) > 0 && !u.Added.Empty() {
+		err := newFetchWriter(c, n.items).run(ctx, u.Added)
+		if endsSession(err) {
+			return err
+		}
+		if err != nil {
+			c.log.LogAttrs(ctx, slog.LevelWarn, "new messages not fetched", slog.String("user", c.user), slog.String("error", err.Error()))
+		}
 	}
-	w := newFetchWriter(c, n.items)
-	err := w.run(ctx, u.Added)
-	if err != nil && !endsSession(err) {
-		c.log.LogAttrs(ctx, slog.LevelWarn, "new messages not fetched", slog.String("user", c.user), slog.String("error", err.Error()))
-		return nil
-	}
-	return err
+	c.tellContexts() // RFC 5465 §5.2: after FETCH
+	return nil
 }
 
 // announceNotified is announce with NOTIFY in force. Without events for the selected mailbox its state stands still for

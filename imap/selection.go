@@ -296,6 +296,12 @@ func (c *conn) tellBut(u *mailbox.Update, skip func(mailbox.Meta) bool) {
 	if u == nil || u.Empty() {
 		return
 	}
+	c.tellMessages(u, skip)
+	c.tellContexts()
+}
+
+// tellMessages is tellBut without the results of searches.
+func (c *conn) tellMessages(u *mailbox.Update, skip func(mailbox.Meta) bool) {
 	if len(u.State.Keywords) > c.box.keywords {
 		c.tellKeywords(u.State)
 	}
@@ -309,7 +315,6 @@ func (c *conn) tellBut(u *mailbox.Update, skip func(mailbox.Meta) bool) {
 			c.fetchFlags(n, m, u.State.Keywords)
 		}
 	}
-	c.tellContexts()
 }
 
 func (c *conn) tellGone(u *mailbox.Update) { c.tellExpunged(u.Vanished, u.Expunged()) }
