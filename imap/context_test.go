@@ -82,8 +82,8 @@ func TestContextModel(t *testing.T) {
 	f := newFixture(t)
 	addr := f.start(t)
 	rng := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 1))
-	for range 20 {
-		f.disturb(t, rng)
+	for range 30 {
+		f.deliver(t, "alice", "INBOX", "A: b\r\n\r\nx")
 	}
 	c := &contextClient{client: login(t, addr), t: t, results: map[string]map[uint32]bool{}}
 	c.run("SELECT INBOX")
