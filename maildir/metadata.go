@@ -106,7 +106,7 @@ func (s *Store) annotate(ctx context.Context, dir faultfs.Dir, name, entry strin
 	}
 	lock, err := s.takeDotlock(ctx, dir, name)
 	if err != nil {
-		return false, err
+		return false, refused(err)
 	}
 	defer lock.unlock()
 	all, whole, err := s.annotations(dir, name)
