@@ -6,6 +6,7 @@ import (
 	"hash/crc32"
 	"io"
 
+	"github.com/goniec-mail/goniec"
 	"github.com/goniec-mail/goniec/faultfs"
 )
 
@@ -197,8 +198,8 @@ func (h *held) partState(p part, src *io.SectionReader) (partState, error) {
 
 // hasFromLine tells whether there is a plausible From_ line behind the first octet, wherever: a program that does not look
 // at what was there before begins its message in the middle of a line. Too many words "From " to look at all count as one.
-func hasFromLine(src io.ReaderAt) (bool, error) {
-	buf, looks := make([]byte, 64<<10), 0
+func hasFromLine(src goniec.Content) (bool, error) {
+	buf, looks := make([]byte, min(src.Size()+1, 64<<10)), 0
 	for at := int64(1); ; {
 		n, err := src.ReadAt(buf, at)
 		if err != nil && err != io.EOF {
