@@ -130,19 +130,6 @@ func parseValues(_ testing.TB, s string) {
 	ParseMessageIDs(s)
 }
 
-// best is the shortest of some runs: what else the machine does only makes runs longer.
-func best(runs int, f func()) time.Duration {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	least := time.Hour
-	for range runs {
-		start := cpuTime()
-		f()
-		least = min(least, cpuTime()-start)
-	}
-	return least
-}
-
 // TestDoubling: twice the input takes at most 2.5 times as long, in the mean of three doublings: single steps jump where memory comes in
 // larger pieces. A measurement that fails is repeated, since other programs run too; an algorithm that is not linear fails each time.
 func TestDoubling(t *testing.T) {
@@ -157,8 +144,8 @@ func TestDoubling(t *testing.T) {
 		t.Run(h.name, func(t *testing.T) {
 			small, large := h.build(base), h.build(8*base)
 			for attempt := 1; ; attempt++ {
-				once := best(2+attempt, func() { h.work(t, small) })
-				eight := best(1+attempt, func() { h.work(t, large) })
+				once := peertest.Fastest(2+attempt, func() { h.work(t, small) })
+				eight := peertest.Fastest(1+attempt, func() { h.work(t, large) })
 				// What is as fast as 500 MB/s is faster still while it fits into the caches.
 				floor := 2 * time.Nanosecond * time.Duration(len(small))
 				if float64(eight) <= 2.5*2.5*2.5*float64(max(once, floor)) {
@@ -178,7 +165,7 @@ func TestHostile25MiB(t *testing.T) {
 	for _, h := range hostile {
 		t.Run(h.name, func(t *testing.T) {
 			s := h.build(25 << 20)
-			took := best(4, func() { h.work(t, s) })
+			took := peertest.Fastest(4, func() { h.work(t, s) })
 			t.Log(took)
 			require.Less(t, took, 2*time.Second)
 		})
