@@ -72,7 +72,7 @@ type Op struct {
 func (o Op) Writes() bool {
 	switch o.Kind {
 	case OpAppend, OpSetFlags, OpExpunge, OpAppendAll, OpSetAnnotation, OpCreate, OpDelete, OpRename,
-		OpCopy, OpMove, OpSubscribe, OpSetQuota, OpSetSpecialUse, OpDeliverAll:
+		OpCopy, OpMove, OpSubscribe, OpSetQuota, OpSetSpecialUse, OpDeliverAll, OpChangeACL:
 		return true
 	}
 	return false

@@ -27,6 +27,7 @@ type memoryFolder struct {
 	locked      bool
 	watchers    watchers
 	annotations map[string][]byte
+	acl         ACL // never changed in place
 	derived     map[string]map[UID][]byte
 }
 
