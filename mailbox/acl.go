@@ -140,6 +140,11 @@ func (l ACL) find(id Identifier, negative bool) int {
 	return slices.IndexFunc(l, func(e ACLEntry) bool { return e.ID == id && e.Negative == negative })
 }
 
+// With returns the list with the rights of an entry added. Stores make lists of what they keep with it.
+func (l ACL) With(e ACLEntry) ACL {
+	return slices.Clone(l).apply(ACLChange{ACLAdd, e})
+}
+
 // Grants reports whether an entry gives id any right.
 func (l ACL) Grants(id Identifier) bool {
 	i := l.find(id, false)

@@ -23,6 +23,7 @@ var optionalScenarios = []scenario{
 	{"QuotaKeeper", LacksAppend | LacksExpunge, testQuota},
 	{"I15_QuotaAll", LacksAppend, testQuotaAll},
 	{"SpecialUse", LacksFolders, testSpecialUse},
+	{"ACLKeeper", LacksFolders, testACLKeeper},
 	{"I15_MultiAppenderFails", LacksAppend, testMultiAppenderFails},
 }
 
