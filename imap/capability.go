@@ -59,6 +59,7 @@ func (c *conn) capabilities() string {
 	if c.offers&annotations != 0 {
 		names = append(names, "METADATA")
 	}
+	names = c.aclCapabilities(names)
 	if limit := c.MaxMessageBytes; limit >= 0 {
 		names = append(names, "APPENDLIMIT="+strconv.FormatInt(limit, 10))
 	}
