@@ -6,14 +6,12 @@ import (
 	"fmt"
 	"iter"
 	"maps"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -282,65 +280,59 @@ func TestF04_SharesSurviveFaults(t *testing.T) {
 	}
 }
 
-// unhurried is an index whose calls take their time.
-type unhurried struct{ mailbox.ShareIndex }
-
-func pause() { time.Sleep(time.Duration(rand.IntN(100)) * time.Microsecond) }
-
-func (u unhurried) Add(ctx context.Context, id mailbox.Identifier, owner string) error {
-	pause()
-	defer pause()
-	return u.ShareIndex.Add(ctx, id, owner)
+// meeting is an index that lets somebody else in before a pair is removed.
+type meeting struct {
+	mailbox.ShareIndex
+	before func()
 }
 
-func (u unhurried) Remove(ctx context.Context, id mailbox.Identifier, owner string) error {
-	pause()
-	defer pause()
-	return u.ShareIndex.Remove(ctx, id, owner)
+func (m meeting) Remove(ctx context.Context, id mailbox.Identifier, owner string) error {
+	m.before()
+	return m.ShareIndex.Remove(ctx, id, owner)
 }
 
-// Two processes give and take rights at the same time: afterwards the index misses nobody who has rights.
+// Two processes give and take rights at the same time, in the worst order: the index misses nobody who has rights.
 func TestSharesOfTwoProcesses(t *testing.T) {
-	ctx := t.Context()
-	x := unhurried{mailbox.NewShares()}
-	raw := mailbox.InterceptStore(mailbox.NewMemory(), func(ctx context.Context, _ mailbox.Op, next func(context.Context) error) error {
-		pause()
-		return next(ctx)
-	})
-	rounds := 50
-	if os.Getenv("GONIEC_LONG") == "1" {
-		rounds = 5000
-	}
-	for round := range rounds {
-		var wg sync.WaitGroup
-		for p := range 2 {
-			st := mailbox.WithSharing(raw, mailbox.Sharing{Index: x}) // each with locks of its own
-			rng := rand.New(rand.NewPCG(uint64(round), uint64(p)))
-			wg.Go(func() {
-				joe, _ := st.Account(ctx, "joe")
-				for range 3 {
-					name := fmt.Sprint("F", rng.IntN(2))
-					_ = joe.Create(ctx, name, mailbox.CreateOptions{})
-					if rng.IntN(4) == 0 {
-						_ = joe.Delete(ctx, name)
-						continue
-					}
-					_ = setRights(ctx, joe, name, []mailbox.ACLOp{mailbox.ACLReplace, mailbox.ACLDelete}[rng.IntN(2)], "lr")
+	for name, meet := range map[string]func(t *testing.T, raw mailbox.Store, x mailbox.ShareIndex, give, take func(mailbox.Store, mailbox.ShareIndex)){
+		// One has seen that nobody is granted anything, and the other grants before the pair is removed.
+		"grant before the removal": func(_ *testing.T, raw mailbox.Store, x mailbox.ShareIndex, give, take func(mailbox.Store, mailbox.ShareIndex)) {
+			take(raw, meeting{x, sync.OnceFunc(func() { give(raw, x) })})
+		},
+		// One has put the pair in, and the other takes it out before the list says why it is there.
+		"removal before the list": func(_ *testing.T, raw mailbox.Store, x mailbox.ShareIndex, give, take func(mailbox.Store, mailbox.ShareIndex)) {
+			once := sync.OnceFunc(func() { take(raw, x) })
+			give(mailbox.InterceptStore(raw, func(ctx context.Context, op mailbox.Op, next func(context.Context) error) error {
+				if op.Kind == mailbox.OpChangeACL {
+					once()
 				}
-			})
-		}
-		wg.Wait()
-		own, err := raw.Account(ctx, "joe")
-		require.NoError(t, err)
-		given := false
-		for info := range own.Mailboxes(ctx) {
-			l, err := mailbox.GetACL(ctx, own, info.Name)
+				return next(ctx)
+			}), x)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			raw, x := mailbox.NewMemory(), mailbox.NewShares()
+			joe := func(raw mailbox.Store, x mailbox.ShareIndex) mailbox.Account {
+				a, err := mailbox.WithSharing(raw, mailbox.Sharing{Index: x}).Account(t.Context(), "joe")
+				require.NoError(t, err)
+				return a
+			}
+			for _, folder := range []string{"One", "Two"} {
+				require.NoError(t, joe(raw, x).Create(t.Context(), folder, mailbox.CreateOptions{}))
+			}
+			require.NoError(t, setRights(t.Context(), joe(raw, x), "One", mailbox.ACLReplace, "lr"))
+			meet(
+				t, raw, x,
+				func(raw mailbox.Store, x mailbox.ShareIndex) {
+					require.NoError(t, setRights(t.Context(), joe(raw, x), "Two", mailbox.ACLReplace, "lr"))
+				},
+				func(raw mailbox.Store, x mailbox.ShareIndex) {
+					require.NoError(t, setRights(t.Context(), joe(raw, x), "One", mailbox.ACLDelete, ""))
+				},
+			)
+			has, err := x.Has(t.Context(), "bob", "joe")
 			require.NoError(t, err)
-			given = given || l.Grants("bob")
-		}
-		has, err := x.Has(ctx, "bob", "joe")
-		require.NoError(t, err)
-		require.True(t, has || !given, "round %d", round)
+			require.True(t, has, "Two is shared with bob")
+		})
 	}
 }
 
