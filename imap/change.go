@@ -83,8 +83,8 @@ func (c *conn) storeBy(ctx context.Context, by numbering) error {
 		return failed(err)
 	}
 	// Of the messages concerned only the flags that they have now are told: older ones would undo in the client what it has
-	// just asked for.
-	c.tellBut(earlier, func(m mailbox.Meta) bool { return uids.Contains(m.UID) })
+	// just asked for. What a conditional STORE has left alone is told as it is.
+	c.tellBut(earlier, func(m mailbox.Meta) bool { return uids.Contains(m.UID) && !res.Modified.Contains(m.UID) })
 	if err := c.tellStored(ctx, uids, s, res, changedIn(earlier, uids)); err != nil {
 		return err
 	}
@@ -174,7 +174,7 @@ func (c *conn) tellStored(ctx context.Context, uids mailbox.UIDSet, s storing, r
 	rest := uids.Subtract(res.Changed).Subtract(res.Modified)
 	if s.silent {
 		c.tellModSeqs(u, silent)
-		rest = others.Subtract(res.Changed)
+		rest = others.Subtract(res.Changed).Subtract(res.Modified)
 	}
 	// RFC 9051 §6.4.6: the value is told also where it was so before.
 	return c.tellFlagsOf(ctx, rest)

@@ -37,9 +37,13 @@ func dial(t testing.TB, addr string) *client {
 	require.NoError(t, err)
 	t.Cleanup(func() { nc.Close() })
 	require.NoError(t, nc.SetDeadline(time.Now().Add(60*time.Second)))
-	c := &client{Conn: nc, r: bufio.NewReader(nc), t: t}
+	c := newClient(t, nc)
 	c.line()
 	return c
+}
+
+func newClient(t testing.TB, nc net.Conn) *client {
+	return &client{Conn: nc, r: bufio.NewReader(nc), t: t}
 }
 
 // login dials and logs in.
@@ -51,19 +55,29 @@ func login(t testing.TB, addr string) *client {
 
 // line reads a line with the literals in it.
 func (c *client) line() string {
+	l, err := c.read()
+	require.NoError(c.t, err, "after %q", l)
+	return l
+}
+
+// read is line for a connection that may end.
+func (c *client) read() (string, error) {
 	var out strings.Builder
 	for {
 		s, err := c.r.ReadString('\n')
-		require.NoError(c.t, err, "after %q", out.String()+s)
 		out.WriteString(s)
+		if err != nil {
+			return out.String(), err
+		}
 		var n int64
 		if i := strings.LastIndexByte(s, '{'); i < 0 || !strings.HasSuffix(s, "}\r\n") {
-			return out.String()
+			return out.String(), nil
 		} else if _, err := fmt.Sscanf(s[i:], "{%d}", &n); err != nil {
-			return out.String()
+			return out.String(), nil
 		}
-		_, err = io.CopyN(&out, c.r, n)
-		require.NoError(c.t, err)
+		if _, err = io.CopyN(&out, c.r, n); err != nil {
+			return out.String(), err
+		}
 	}
 }
 

@@ -82,7 +82,8 @@ func (j *flagJob) rename(uids mailbox.UIDSet) (err error) {
 		base, info := splitInfo(t.file(r))
 		steps = append(steps, step{'C', base, changeInfo(info, flags)})
 	}
-	if err := j.f.declare(steps); err != nil {
+	// On a full disk messages must be marked as deleted, as they must go: see expunge.
+	if err := j.f.declare(steps); err != nil && !diskFull(err) {
 		return err
 	}
 	for _, uid := range wanted {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 
 	"github.com/goniec-mail/goniec"
 	"github.com/goniec-mail/goniec/mailbox"
@@ -56,7 +55,7 @@ func (a *account) lockMoves(ctx context.Context) (unlock func(), err error) {
 	if err := a.moves.lock(ctx); err != nil {
 		return nil, err
 	}
-	file, err := a.root.OpenFile(moveLockName, os.O_RDWR|os.O_CREATE, 0o600)
+	file, err := openLock(a.root, moveLockName)
 	if err == nil {
 		if err = flock(ctx, file, true); err != nil {
 			_ = file.Close()

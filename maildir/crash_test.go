@@ -163,6 +163,8 @@ type crashOp struct {
 	unopened bool // nobody has looked at the account before
 	// between judges other states that are allowed: a move may leave both.
 	between func(before, after, now view) error
+	// judge says what else must hold; done: it was acknowledged.
+	judge func(now view, done bool) error
 }
 
 // script does things with a Store and keeps the first error.
@@ -280,6 +282,24 @@ func (t *script) visit(name string) {
 	t.in(name, func(m mailbox.Mailbox) error { _, err := m.Changes(t.ctx, 0); return err })
 }
 
+// last returns the UID of the fourth message in INBOX.
+func (t *script) last() (last mailbox.UID) {
+	t.in("INBOX", func(m mailbox.Mailbox) error {
+		ch, err := m.Changes(t.ctx, 0)
+		if err == nil && ch.State.Messages != 4 {
+			err = errors.New("not shown yet: the disk is full")
+		}
+		if err != nil {
+			return err
+		}
+		for meta := range ch.Messages {
+			last = meta.UID
+		}
+		return nil
+	})
+	return last
+}
+
 func three(t *script) { t.appendTo("INBOX", "one\r\n", "two\r\n", "three\r\n") }
 
 var crashOps = []crashOp{
@@ -295,6 +315,10 @@ var crashOps = []crashOp{
 	{name: "deliver and see", setup: three, run: func(t *script) { t.deliver(hello); t.see() }},
 	{name: "flag and back", setup: func(t *script) { three(t); t.see() }, run: func(t *script) { t.flag("INBOX", 2); t.see(); t.unflag("INBOX", 2) }, between: func(_, _, _ view) error { return nil }},
 	{name: "expunge and see", setup: three, run: func(t *script) { t.expunge("INBOX", 3); t.see() }},
+	// What was delivered a moment ago has an old name in new/ that a crash may bring back.
+	{name: "open and flag", setup: func(t *script) { three(t); t.deliver(hello) }, unopened: true, run: func(t *script) { t.flag("INBOX", t.last()) }},
+	{name: "open and expunge", setup: func(t *script) { three(t); t.deliver(hello) }, unopened: true, run: func(t *script) { t.expunge("INBOX", t.last()) }},
+	{name: "open and move", setup: func(t *script) { three(t); t.create("A"); t.deliver(hello) }, unopened: true, run: func(t *script) { t.transfer(mailbox.Move, "A", t.last()) }, between: bothHave},
 	// O01: what QUIT of a POP3 session does; I15: MULTIAPPEND is "append three".
 	{name: "expunge three", setup: three, run: func(t *script) { t.expunge("INBOX", 1, 2, 3) }},
 	{name: "copy", setup: func(t *script) { three(t); t.create("A") }, run: func(t *script) { t.transfer(mailbox.Copy, "A", 1, 3) }},
@@ -387,6 +411,11 @@ func checkCrash(op crashOp, before, after, was view, s *faultfs.CrashState) erro
 	}
 	if err := keeps(was, now); err != nil {
 		return err
+	}
+	if op.judge != nil {
+		if err := op.judge(now, s.Done); err != nil {
+			return err
+		}
 	}
 	// The next operations work, and what they promise counts from what was seen now.
 	if err := run(s.FS, func(t *script) { t.deliver("later\r\n"); t.appendTo("INBOX", "last\r\n") }); err != nil {

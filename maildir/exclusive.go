@@ -2,7 +2,11 @@ package maildir
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"os"
+
+	"github.com/goniec-mail/goniec/faultfs"
 )
 
 // lockName is the file by which our processes keep out of each other's way while they change what is
@@ -48,7 +52,7 @@ func (f *folder) exclusive(ctx context.Context) (err error) {
 		return nil
 	}
 	if f.lockFile == nil {
-		if f.lockFile, err = f.base.OpenFile(lockName, os.O_RDWR|os.O_CREATE, 0o600); err != nil {
+		if f.lockFile, err = openLock(f.base, lockName); err != nil {
 			return err
 		}
 	}
@@ -86,4 +90,13 @@ func (f *folder) catchUp(ctx context.Context) error {
 		return err
 	}
 	return f.load(ctx)
+}
+
+// openLock opens a file for flock(2), made if need be. One that is there needs no room on the disk.
+func openLock(d faultfs.Dir, name string) (faultfs.File, error) {
+	file, err := d.OpenFile(name, os.O_RDWR, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return d.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
+	}
+	return file, err
 }

@@ -17,6 +17,7 @@ type state struct {
 	listed   map[string]uint32 // lines of the list whose file was not seen yet
 
 	seenNew, seenCur dirSeen
+	waiting          bool // there are messages for which the disk had no room: look again
 
 	modSeq   uint64 // the highest given
 	horizon  uint64

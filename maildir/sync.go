@@ -46,11 +46,11 @@ func (f *folder) look(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	lookNew := s.seenNew.stale(info, now, true)
+	lookNew := s.seenNew.stale(info, now, true) || s.waiting
 	if info, err = f.cur.Stat(); err != nil {
 		return err
 	}
-	lookCur := s.seenCur.stale(info, now, len(s.t.recs) <= cheapFolder)
+	lookCur := s.seenCur.stale(info, now, len(s.t.recs) <= cheapFolder) || s.waiting
 	if !lookNew && !lookCur {
 		return nil
 	}
@@ -68,6 +68,7 @@ const (
 
 // scan lists new/, and cur/ too if asked, and takes in what is different.
 func (f *folder) scan(ctx context.Context, lookCur bool) error {
+	f.state.waiting = false
 	moved, sure, err := f.takeNew()
 	if err != nil {
 		return err
@@ -133,12 +134,17 @@ func (f *folder) takeNew() (moved []string, sure bool, err error) {
 
 func (f *folder) moveNew(names []string) (moved []string, sure bool, err error) {
 	sure = true
-	for _, n := range names {
+	for i, n := range names {
 		base, info := splitInfo(n)
 		if info == "" {
 			info = infoNone
 		}
 		err := linkOrRename(f.new.Dir, n, f.cur.Dir, base+info)
+		if diskFull(err) {
+			f.wait(err)
+			names = names[:i]
+			break
+		}
 		switch {
 		case err == nil:
 			moved = append(moved, base+info)
@@ -156,7 +162,8 @@ func (f *folder) moveNew(names []string) (moved []string, sure bool, err error) 
 			return nil, false, err
 		}
 	}
-	return moved, sure, nil
+	// A name that a crash brings back would be a new message once this one has been flagged, moved or expunged.
+	return moved, sure, f.failed(f.new.Sync())
 }
 
 // linkOrRename gives a file a second name, or, where the file system has no links, another name.
@@ -316,9 +323,26 @@ func (f *folder) forgetUIDs(modSeq uint64, uids []uint32) {
 	f.logExpunge(modSeq, uids)
 }
 
-// takeFresh gives UIDs to files that have none: those of the list, else new ones that are
-// durable in the list before anybody sees them.
+// wait leaves new messages for the next look, because the disk is full: those that are known can be read and deleted
+// meanwhile (F05).
+func (f *folder) wait(err error) {
+	f.state.waiting = true
+	f.acct.store.log("new messages wait for room on the disk", "folder", f.base.Name(), "err", err)
+}
+
+// takeFresh shows files that have no UID yet, if there is room for their lines in the list.
 func (f *folder) takeFresh(ctx context.Context, names []string) error {
+	err := f.giveUIDs(ctx, names)
+	if diskFull(err) {
+		f.wait(err)
+		return nil
+	}
+	return err
+}
+
+// giveUIDs gives UIDs to files that have none: those of the list, else new ones that are
+// durable in the list before anybody sees them.
+func (f *folder) giveUIDs(ctx context.Context, names []string) error {
 	if len(names) == 0 {
 		return nil
 	}

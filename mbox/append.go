@@ -38,12 +38,18 @@ const (
 
 func journalName(name string) string { return "." + name + ".goniec-append" }
 
-// line is the journal's text; for nil, one that says nothing.
+// line is the journal's text.
 func (j *journal) line() []byte {
-	text := "goniec-mbox-append 1 done"
-	if j != nil {
-		text = fmt.Sprintf(journalFormat, j.size, j.length, j.sum, j.before, j.head)
-	}
+	return journalText(fmt.Sprintf(journalFormat, j.size, j.length, j.sum, j.before, j.head))
+}
+
+// doneLine stands in the journal when nothing is under way. It names the file whose name is known to be durable; the zero
+// Info is none.
+func doneLine(info faultfs.Info) []byte {
+	return journalText(fmt.Sprintf("goniec-mbox-append 1 done %d %d", info.Device, info.Inode))
+}
+
+func journalText(text string) []byte {
 	text = fmt.Sprintf("%s %08x", text, crc32.Checksum([]byte(text), crcTable))
 	return append(bytes.Repeat([]byte(" "), journalSize-1-len(text)), text+"\n"...)
 }
@@ -88,7 +94,7 @@ func (h *held) append(ctx context.Context, rec *record) (offset int64, err error
 	}
 	h.info.Size = old + sum.n
 	// Without a sync: after a power loss the record is recognised by its checksum.
-	_, _ = note.WriteAt((*journal)(nil).line(), 0)
+	_, _ = note.WriteAt(doneLine(h.info), 0)
 	return old + int64(len(lead)), nil
 }
 
@@ -120,34 +126,56 @@ func (h *held) lead() ([]byte, error) {
 	}
 }
 
-// declare makes the journal durable, and the file's name with it when that is new.
+// declare makes the journal durable, and before it the file's name: it may be new, made by us or by another program, which
+// may also have put another file into its place.
 func (h *held) declare(j *journal) (note faultfs.File, err error) {
 	name := journalName(h.name)
-	made := h.made
 	note, err = h.dir.OpenFile(name, os.O_RDWR, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		note, err = h.dir.Create(name, 0o600)
-		made = true
+		h.made = true
 	}
 	if err != nil {
 		return nil, err
 	}
 	if _, err = faultfs.CheckPrivate(note, -1); err == nil {
-		_, err = note.WriteAt(j.line(), 0)
+		err = h.syncName(note)
+	}
+	if err == nil {
+		_, err = note.WriteAt(h.journalLine(j), 0)
 	}
 	if err == nil {
 		err = note.Sync()
-	}
-	if err == nil && made {
-		if err = h.dir.Sync(); err == nil {
-			h.made = false
-		}
 	}
 	if err != nil {
 		_ = note.Close()
 		return nil, err
 	}
 	return note, nil
+}
+
+// journalLine is the text of a journal; for nil, one that says that nothing is under way, and that the name is durable.
+func (h *held) journalLine(j *journal) []byte {
+	if j == nil {
+		return doneLine(h.info)
+	}
+	return j.line()
+}
+
+// syncName syncs the directory, unless the journal says that this was done for the file that has the name now.
+func (h *held) syncName(note faultfs.File) error {
+	line := make([]byte, journalSize)
+	_, err := note.ReadAt(line, 0)
+	if err == nil && !h.made && h.info.Inode != 0 && bytes.Equal(line, doneLine(h.info)) {
+		return nil
+	}
+	if err != nil && err != io.EOF {
+		return err
+	}
+	if err = h.dir.Sync(); err == nil {
+		h.made = false
+	}
+	return err
 }
 
 func (h *held) write(ctx context.Context, lead []byte, rec *record) error {
@@ -170,7 +198,7 @@ func (h *held) rollBack(note faultfs.File, old int64, cause error) error {
 	if err != nil {
 		return errors.Join(cause, fmt.Errorf("roll back: %w", err))
 	}
-	_, _ = note.WriteAt((*journal)(nil).line(), 0)
+	_, _ = note.WriteAt(doneLine(h.info), 0)
 	return cause
 }
 
@@ -210,7 +238,7 @@ func (h *held) recover(log *slog.Logger) error {
 	if err := h.file.Sync(); err != nil {
 		return err
 	}
-	if _, err := note.WriteAt((*journal)(nil).line(), 0); err != nil {
+	if _, err := note.WriteAt(doneLine(faultfs.Info{}), 0); err != nil {
 		return err
 	}
 	return note.Sync()

@@ -107,7 +107,7 @@ func TestF08_Crash(t *testing.T) {
 	large := "Subject: new\r\n\r\n" + strings.Repeat("0123456789abcde\r\n", 60)
 	for _, setup := range [][]string{nil, {"one\r\n", "Subject: two\r\n\r\ntwo"}} {
 		report, err := faultfs.EachCrash(faultfs.CrashPlan{
-			Seed: 1, Limit: 100,
+			Seed: 1, Limit: -1,
 			Setup: func(c *faultfs.Crash) error {
 				for _, m := range setup {
 					if err := appendText(c, "/box", m); err != nil {
@@ -145,6 +145,55 @@ func TestF08_Crash(t *testing.T) {
 		require.NoError(t, err)
 		t.Logf("%+v", report)
 	}
+}
+
+// TestF08_ForeignFile: another program has put a new file into the place of the old one, as Python does, and has not
+// made its name durable. What we acknowledge then must not go back to the old file with it.
+func TestF08_ForeignFile(t *testing.T) {
+	replace := func(c *faultfs.Crash) error {
+		dir, err := c.OpenDir("/")
+		if err != nil {
+			return err
+		}
+		defer dir.Close()
+		f, err := dir.Create("box.new", 0o600)
+		if err != nil {
+			return err
+		}
+		w := NewWriter(&offsetWriter{f, 0}, MboxRD)
+		if _, err := w.Write(context.Background(), FromLine{Date: testDate}, strings.NewReader("kept\r\n")); err != nil {
+			return err
+		}
+		if err := errors.Join(f.Sync(), f.Close()); err != nil {
+			return err
+		}
+		return dir.Rename("box.new", dir, "box")
+	}
+	_, err := faultfs.EachCrash(faultfs.CrashPlan{
+		Seed: 1, Limit: 100,
+		Setup: func(c *faultfs.Crash) error {
+			return errors.Join(appendText(c, "/box", "gone\r\n"), appendText(c, "/box", "kept\r\n"))
+		},
+		Op: func(c *faultfs.Crash) error {
+			if err := replace(c); err != nil {
+				return err
+			}
+			err := appendText(c, "/box", "new\r\n")
+			c.Mark("acknowledged")
+			return err
+		},
+		Check: func(st *faultfs.CrashState) error {
+			if !st.Marked("acknowledged") {
+				return nil
+			}
+			got, err := fileTexts(st.FS, "/box")
+			if err == nil && fmt.Sprint(got) != fmt.Sprint([]string{"kept\r\n", "new\r\n"}) {
+				err = fmt.Errorf("acknowledged and lost: %q", got)
+			}
+			return err
+		},
+	})
+	require.NoError(t, err)
 }
 
 // removeLock removes a dotlock that a crash has left: otherwise it is honoured for ten minutes.

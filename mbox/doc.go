@@ -29,7 +29,8 @@
 // # Locks and durability
 //
 // A mailbox is locked by the dotlock "file.lock" (made with O_EXCL; stale when nobody has touched it for ten minutes and
-// its process is dead or unknown), then fcntl's lock, then flock's, each with a bounded wait. On
+// its process is dead or unknown), then fcntl's lock, then flock's, with a bounded wait. Where somebody has
+// the last two and waits for the first, in the order of bsd-mailx, the dotlock is given back between the attempts. On
 // the BSDs and macOS the last two are one; elsewhere there is only the dotlock. The directory must be
 // writable, for the dotlock and the files named below.
 //

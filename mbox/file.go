@@ -24,7 +24,7 @@ type File struct {
 	// Owner is the user (its number) who must own the file. Zero means the one this process runs as;
 	// negative means anybody.
 	Owner int
-	// LockTimeout bounds the wait for each lock. Zero means 30 seconds.
+	// LockTimeout bounds the wait for the locks. Zero means 30 seconds.
 	LockTimeout time.Duration
 	// MaxMessage limits a message, in octets of network form: mailbox.ErrTooLarge above. Zero means 256 MiB; negative
 	// means no limit.

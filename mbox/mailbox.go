@@ -3,11 +3,9 @@ package mbox
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"iter"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -255,30 +253,27 @@ func (f *folder) append(ctx context.Context, h *held, c goniec.Content, o mailbo
 	if err := rec.body(ctx, sum); err != nil {
 		return meta, err
 	}
-	var lines strings.Builder
+	var lines []byte
 	for _, k := range known[len(x.keywords):] {
-		fmt.Fprintf(&lines, "K %s\n", k)
+		lines = appendKeyword(lines, k)
 	}
 	old := h.info.Size
 	at, err := h.append(ctx, rec)
 	if err != nil {
 		return meta, err
 	}
-	if h.info, err = h.file.Stat(); err == nil {
-		x.at, err = f.position(h)
-	}
-	if err != nil {
+	if x.at, err = f.changed(h); err != nil {
 		return meta, errors.Join(err, h.undo(old))
 	}
 	x.modSeq++
 	e := entry{
 		uid: x.next, modSeq: x.modSeq, offset: at, start: at + int64(len(rec.prefix)-blockSize), end: at + rec.size - 1, next: at + rec.size,
-		size: c.Size(), date: truncated(o.Date), saved: f.store.now().Unix(), sum: sum.sum, flags: flags, own: true,
+		size: c.Size(), date: truncated(o.Date), saved: f.store.now().Unix(), sum: sum.sum, flags: flags, seen: shown(flags, known), own: true,
 	}
 	x.next++
 	x.keywords, x.entries = known, append(x.entries, e)
-	lines.WriteString(e.line())
-	if err := f.commit(lines.String(), x); err != nil {
+	lines = e.appendLine(lines)
+	if err := f.commit(lines, x); err != nil {
 		return meta, errors.Join(err, h.undo(old))
 	}
 	return e.meta(), nil
@@ -322,9 +317,9 @@ func (f *folder) setFlags(h *held, uids mailbox.UIDSet, c mailbox.FlagChange) (r
 			return res, err
 		}
 	}
-	var lines strings.Builder
+	var lines []byte
 	for _, k := range known[len(x.keywords):] {
-		fmt.Fprintf(&lines, "K %s\n", k)
+		lines = appendKeyword(lines, k)
 	}
 	x.keywords = known
 	var changed, modified mailbox.UIDSetBuilder
@@ -340,7 +335,7 @@ func (f *folder) setFlags(h *held, uids mailbox.UIDSet, c mailbox.FlagChange) (r
 		}
 		if flags := c.Op.Apply(e.flags, change); flags != e.flags {
 			e.flags, e.modSeq = flags, x.modSeq+1
-			fmt.Fprintf(&lines, flagsLine, e.uid, e.modSeq, e.flags)
+			lines = e.appendFlags(lines)
 			changed.Add(e.uid)
 			places = append(places, i)
 		}
@@ -351,7 +346,7 @@ func (f *folder) setFlags(h *held, uids mailbox.UIDSet, c mailbox.FlagChange) (r
 	}
 	x.modSeq++
 	res.ModSeq = x.modSeq
-	if err := f.commit(lines.String(), x); err != nil {
+	if err := f.commit(lines, x); err != nil {
 		return mailbox.FlagResult{}, err
 	}
 	f.showFlags(h, places)
@@ -359,10 +354,12 @@ func (f *folder) setFlags(h *held, uids mailbox.UIDSet, c mailbox.FlagChange) (r
 }
 
 // showFlags writes the status blocks of messages for other programs. The index is what counts: nothing is lost
-// when it fails, and the next change of the folder notes the file's new time.
+// when it fails. What the blocks say is noted once it is durable; what differs from that later is another program's change.
 func (f *folder) showFlags(h *held, places []int) {
+	x := f.x.clone()
+	var lines []byte
 	for _, i := range places {
-		e := &f.x.entries[i]
+		e := &x.entries[i]
 		if !e.own {
 			continue
 		}
@@ -370,17 +367,23 @@ func (f *folder) showFlags(h *held, places []int) {
 		if _, err := h.file.ReadAt(b, e.start); err != nil || !isBlock(b) {
 			continue
 		}
-		if _, err := h.file.WriteAt([]byte(statusBlock(e.flags.List(f.x.keywords))), e.start); err != nil {
+		if _, err := h.file.WriteAt([]byte(statusBlock(e.flags.List(x.keywords))), e.start); err != nil {
 			f.store.log("status fields not written", "file", f.name, "error", err)
+			return
 		}
+		e.seen = shown(e.flags, x.keywords)
+		lines = e.appendSeen(lines)
 	}
-	if info, err := h.file.Stat(); err == nil {
-		h.info = info
-		if at, err := f.position(h); err == nil && at.size == f.x.at.size {
-			x := *f.x
-			x.at = at
-			_ = f.commit("", &x)
-		}
+	if lines == nil {
+		return
+	}
+	if err := h.file.Sync(); err != nil {
+		f.store.log("status fields not written", "file", f.name, "error", err)
+		return
+	}
+	if at, err := f.changed(h); err == nil && at.size == x.at.size {
+		x.at = at
+		_ = f.note(lines, x)
 	}
 }
 
@@ -439,10 +442,7 @@ func (f *folder) expunge(h *held, uids mailbox.UIDSet) (mailbox.UIDSet, error) {
 	}
 	x.modSeq++
 	x.expunge(x.modSeq, gone)
-	if h.info, err = h.file.Stat(); err != nil {
-		return gone, nil
-	}
-	if x.at, err = f.position(h); err != nil {
+	if x.at, err = f.changed(h); err != nil {
 		return gone, nil
 	}
 	f.x = x

@@ -279,8 +279,11 @@ const maxReason = 500
 func reasonOf(err error) string {
 	s := goniec.StatusOf(err)
 	public := s.Reply()
-	if host := remoteOf(err); host != "" {
+	switch host := remoteOf(err); {
+	case host != "" && said(err):
 		public = host + " said " + public
+	case host != "":
+		public = host + ": " + public
 	}
 	private := err.Error()
 	if private == public || private == s.Reply() {
@@ -320,6 +323,12 @@ func remoteOf(err error) string {
 		return r.RemoteMTA()
 	}
 	return ""
+}
+
+// said reports whether the reply in an error is what the server said: unless the error has a method RemoteReply that returns nil.
+func said(err error) bool {
+	var r interface{ RemoteReply() *goniec.Status }
+	return !errors.As(err, &r) || r.RemoteReply() != nil
 }
 
 // judge says what a result tells about the destination. Replies to single recipients, and refusals for good,

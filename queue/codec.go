@@ -3,6 +3,7 @@ package queue
 import (
 	"encoding/binary"
 	"errors"
+	"slices"
 	"time"
 )
 
@@ -45,6 +46,11 @@ type op struct {
 	data   []byte // not part of the head
 	dataAt int    // where data begin in the payload
 	total  uint32 // length of the data
+
+	// Of a put under way.
+	buf  *[]byte // where data lie
+	size int64   // of the body
+	sum  uint32  // of a body in a file of its own
 }
 
 type keyHash [16]byte
@@ -305,23 +311,24 @@ func parseHeads(b []byte) ([]op, error) {
 	return ops, c.err()
 }
 
-// payload makes the payload of a record.
-func payload(ops []*op) (data []byte, heads []byte) {
-	size := 64
+// payload makes a record, in b's memory if that is large enough, with a payload of the operations. Its header is
+// for stamp to fill in; heads is the part that the footer repeats.
+func payload(b []byte, ops []*op) (rec []byte, heads []byte) {
+	size := recordHeader + 4 + 64
 	for _, o := range ops {
 		size += len(o.data) + 64
 	}
-	b := make([]byte, recordHeader+4, recordHeader+4+size)
+	b = slices.Grow(b[:0], size)[:recordHeader+4]
 	for _, o := range ops {
 		b = appendHead(b, o)
 	}
-	heads = b[recordHeader+4:]
-	binary.LittleEndian.PutUint32(b[recordHeader:], uint32(len(heads)))
-	heads = heads[:len(heads):len(heads)]
+	end := len(b)
+	binary.LittleEndian.PutUint32(b[recordHeader:], uint32(end-recordHeader-4))
 	for _, o := range ops {
+		o.dataAt = len(b) - recordHeader
 		b = append(b, o.data...)
 	}
-	return b, heads
+	return b, b[recordHeader+4 : end : end]
 }
 
 // splitPayload undoes payload: the operations with their data.

@@ -35,8 +35,8 @@
 // deferred, a panic too. One error for all, without a reply (no *goniec.Status in its chain), or
 // with 421, X.4.Y or X.3.Y, speaks of the destination: its window shrinks, and after a window
 // full of them in a row it is dead and gets one probe after each back-off. Other replies show
-// that it lives. An error with a method RemoteMTA() string names the server in reports, and
-// ReportSuccess tells relayed from delivered. When the context ends the result does not count.
+// that it lives. An error with a method RemoteMTA() string names the server in reports; a method
+// RemoteReply() *goniec.Status that returns nil tells that the server did not say so itself. ReportSuccess tells relayed from delivered. When the context ends the result does not count.
 //
 // # Scheduling
 //

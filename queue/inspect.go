@@ -222,15 +222,26 @@ func (q *Queue) Stats(ctx context.Context) (Stats, error) {
 	}
 	s := &q.sched
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	st.Active = s.active
+	s.mu.Unlock()
+	st.Dests = q.Dests()
+	return st, nil
+}
+
+// Dests returns what Stats has of destinations. It costs little: for a display that is drawn again and again.
+func (q *Queue) Dests() []DestStats {
+	q.init()
+	s := &q.sched
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list := make([]DestStats, 0, len(s.dests))
 	for _, d := range s.dests {
 		x := DestStats{Name: d.name, Active: d.active, Window: d.window, Dead: d.dead > 0, Reason: shownReason(d.reason)}
 		if d.sleeping > 0 {
 			x.Until = d.until
 		}
-		st.Dests = append(st.Dests, x)
+		list = append(list, x)
 	}
-	slices.SortFunc(st.Dests, func(a, b DestStats) int { return strings.Compare(a.Name, b.Name) })
-	return st, nil
+	slices.SortFunc(list, func(a, b DestStats) int { return strings.Compare(a.Name, b.Name) })
+	return list
 }

@@ -44,6 +44,9 @@ type Queue struct {
 
 	// Rate is how many deliveries begin in a second, over all and for each destination. 0 = no limit.
 	Rate, DestRate float64
+	// Limits gives a destination limits of its own: a local store bears more from the start than a
+	// stranger's server. It must be quick. nil: all have those above.
+	Limits func(dest string) Limits
 
 	// MinBackoff is the time to the second attempt, which doubles with each further one up to
 	// MaxBackoff. 0 = 300 s and 4000 s. Jitter is the part by which it varies at random; 0 = 0.2,
@@ -139,7 +142,7 @@ func (q *Queue) init() {
 		if s, ok := q.Store.(interface{ Time() time.Time }); ok && s.Time().After(o.base) {
 			o.base = s.Time()
 		}
-		q.sched.init()
+		q.sched.init(q.limitsOf)
 	})
 }
 

@@ -256,7 +256,7 @@ func (q *Queue) dsnRcpt(a *attempt, action string, o *outcome) mime.DSNRecipient
 			x.Diagnostic.Value = s.Reply()
 		}
 	}
-	if x.RemoteMTA.Value == "" && x.Diagnostic.Value != "" {
+	if x.Diagnostic.Value != "" && (x.RemoteMTA.Value == "" || !said(o.err)) {
 		x.Diagnostic.Type = "X-Goniec" // RFC 3464 §2.3.6: "smtp" is for what a remote server said
 	}
 	if action == "delayed" {

@@ -138,6 +138,32 @@ func TestReturn(t *testing.T) {
 	}
 }
 
+// ownFinding is an error about a server that did not say so.
+type ownFinding struct{ error }
+
+func (ownFinding) RemoteMTA() string           { return "mx2.x.example" }
+func (ownFinding) RemoteReply() *goniec.Status { return nil }
+func (e ownFinding) Unwrap() error             { return e.error }
+
+// RFC 3464 §2.3.6: what we found out about a server is not its reply, in the text and in the fields.
+func TestReportOwnFinding(t *testing.T) {
+	refused := goniec.NewStatus(552, goniec.EnhancedCode{5, 3, 4}, "too large for it")
+	for _, c := range []struct {
+		err  error
+		want mime.Typed
+		text string
+	}{
+		{ownFinding{refused}, mime.Typed{Type: "x-goniec", Value: "552 5.3.4 too large for it"}, "mx2.x.example: 552 5.3.4 too"},
+		{&remoteError{refused}, mime.Typed{Type: "smtp", Value: "552 5.3.4 too large for it"}, "mx2.x.example said 552 5.3.4 too"},
+		{refused, mime.Typed{Type: "x-goniec", Value: "552 5.3.4 too large for it"}, "<a@x.example>: 552 5.3.4 too"},
+	} {
+		dsns := reportOf(t, testEnvelope(t, "a@x.example"), testBody, func(context.Context, goniec.Address) error { return c.err }, time.Minute)
+		require.Len(t, dsns, 1)
+		require.Equal(t, c.want, dsns[0].Recipients[0].Diagnostic)
+		require.Contains(t, dsns[0].Text, c.text)
+	}
+}
+
 // RFC 6533: addresses beyond ASCII.
 func TestInternationalReport(t *testing.T) {
 	env := testEnvelope(t, "użytkownik@przykład.example")

@@ -38,6 +38,8 @@ type StageError struct {
 	Sent bool
 
 	Err error
+
+	own bool // a *goniec.Status in Err is our own finding, not the server's reply
 }
 
 // Permanent reports whether trying again later will not help: the server answered 5xx to the greeting or the transaction, or the
@@ -61,6 +63,16 @@ func (e *StageError) RemoteMTA() string {
 		return e.Addr
 	}
 	return e.Host
+}
+
+// RemoteReply returns what the server said, for reports. nil: it said nothing, or what ails is our own finding, such as a message that is
+// larger than the server's SIZE: no words may be put into its mouth (RFC 3464 §2.3.6).
+func (e *StageError) RemoteReply() *goniec.Status {
+	var s *goniec.Status
+	if e.own || !errors.As(e.Err, &s) {
+		return nil
+	}
+	return s
 }
 
 // As gives errors.As, and with it goniec.StatusOf, a temporary *goniec.Status where a server's 5xx does not make the error permanent. What a
@@ -87,7 +99,7 @@ func (e *StageError) Error() string {
 	switch {
 	case e.Sent:
 		return fmt.Sprintf("%s did not answer the message, which it may have taken: %v", peer, e.Err)
-	case errors.As(e.Err, &s) && s == e.Err && s.Err == nil:
+	case !e.own && errors.As(e.Err, &s) && s == e.Err && s.Err == nil:
 		return fmt.Sprintf("%s said %s at %s", peer, s.Reply(), e.Stage)
 	}
 	return fmt.Sprintf("%s at %s: %v", peer, e.Stage, e.Err)

@@ -51,7 +51,7 @@ func compose(o *options, log io.Writer) (_ *system, err error) {
 	router.Relay, router.MayRelay = road, delivery.Trusted(o.trusted...)
 	q := &queue.Queue{
 		Store: spool, Deliverer: &router, Hostname: o.hostname, Logger: logger,
-		Postmaster: o.postmaster, MinBackoff: o.backoff,
+		Postmaster: o.postmaster, MinBackoff: o.backoff, Limits: o.limits,
 	}
 	local.MayRelay = func(*goniec.Envelope) bool { return false }
 

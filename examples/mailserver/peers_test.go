@@ -141,3 +141,20 @@ func TestPeerMutt(t *testing.T) {
 	require.Contains(t, string(out), "Msgs:1 New:1")
 	require.Contains(t, string(out), "for mutt")
 }
+
+// imapflow and nodemailer, at the versions that testdata/npm pins: submission with STARTTLS, then reading over STARTTLS and TLS, with
+// a second client that is told by IDLE and QRESYNC what the first one does.
+func TestPeerNPM(t *testing.T) {
+	node, modules := peertest.NodeModules(t)
+	p := start(t, t.TempDir())
+	script, err := filepath.Abs("testdata/npm/clients.cjs")
+	require.NoError(t, err)
+	cmd := peertest.Command(t, node, script, port(p.addrs["read imap"]), port(p.addrs["read imaps"]), port(p.addrs["submit smtp"]), filepath.Join(p.dir, "goniec-demo/tls.pem"))
+	cmd.Env = append(os.Environ(), "NODE_PATH="+modules)
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	require.Equal(t, "done\n", string(out))
+	arrived(t, p, "bob", 7)
+}
+
+func port(addr string) string { return addr[strings.LastIndexByte(addr, ':')+1:] }

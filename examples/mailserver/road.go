@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"github.com/goniec-mail/goniec"
@@ -55,6 +56,15 @@ func (o *options) road(logger *slog.Logger) (goniec.Deliverer, error) {
 		STS: &dnsmx.STS{Resolver: dns, Store: &dnsmx.PolicyDir{Dir: dir}, Logger: logger},
 	}
 	return relay, nil
+}
+
+// limits lets our own mailboxes be filled by many hands from the first message on: nobody there must be spared, as a
+// stranger's server must.
+func (o *options) limits(dest string) queue.Limits {
+	if slices.ContainsFunc(o.domains, func(d string) bool { return goniec.SameDomain(d, dest) }) {
+		return queue.Limits{Window: 20}
+	}
+	return queue.Limits{}
 }
 
 // relayed tells the queue that another server took the message, and whether it reports itself: who

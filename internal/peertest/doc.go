@@ -2,6 +2,7 @@
 // need is there, and are skipped by name elsewhere, so that a skip can be seen and counted.
 //
 //	GONIEC_PEERS=required  a missing peer fails the test instead of skipping it (CI sets it)
+//	GONIEC_NODE_MODULES=dir npm packages, installed from examples/mailserver/testdata/npm
 //	GONIEC_CORPORA=dir     the folder of the corpora
 //	GONIEC_LONG=1          the long form of the tests runs
 //

@@ -66,6 +66,22 @@ func Root(t testing.TB, peer string) {
 	t.Skipf("peer test: %s needs root", peer)
 }
 
+// NodeModules returns the path of node and the folder of npm packages that GONIEC_NODE_MODULES names. Where one of them lacks, it skips the test;
+// with GONIEC_PEERS=required it fails it. A wrong name is an error.
+func NodeModules(t testing.TB) (node, dir string) {
+	t.Helper()
+	dir = os.Getenv("GONIEC_NODE_MODULES")
+	if dir == "" {
+		missing(t, "GONIEC_NODE_MODULES (npm packages)")
+		return "", ""
+	}
+	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+		t.Fatalf("peer test: GONIEC_NODE_MODULES=%s is not a folder", dir)
+		return "", ""
+	}
+	return Need(t, "node"), dir
+}
+
 // Corpora returns the folder of the corpora, and skips the test when GONIEC_CORPORA does not name one. A wrong name is an error.
 func Corpora(t testing.TB) string {
 	t.Helper()

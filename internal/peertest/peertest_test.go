@@ -86,6 +86,26 @@ func TestNeed(t *testing.T) {
 	require.NotEmpty(t, tb.failed)
 }
 
+func TestNodeModules(t *testing.T) {
+	t.Setenv("GONIEC_PEERS", "")
+	t.Setenv("GONIEC_NODE_MODULES", "")
+	tb, returned := outcome(t, func(t testing.TB) { NodeModules(t) })
+	require.Contains(t, tb.skipped, "GONIEC_NODE_MODULES")
+	require.False(t, returned)
+	t.Setenv("GONIEC_PEERS", "required")
+	tb, _ = outcome(t, func(t testing.TB) { NodeModules(t) })
+	require.Contains(t, tb.failed, "GONIEC_NODE_MODULES")
+	t.Setenv("GONIEC_NODE_MODULES", "/no/such/folder")
+	tb, _ = outcome(t, func(t testing.TB) { NodeModules(t) })
+	require.Contains(t, tb.failed, "is not a folder")
+	Need(t, "node")
+	dir := t.TempDir()
+	t.Setenv("GONIEC_NODE_MODULES", dir)
+	node, got := NodeModules(t)
+	require.Equal(t, dir, got)
+	require.NotEmpty(t, node)
+}
+
 func TestCorpora(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("GONIEC_CORPORA", dir)
