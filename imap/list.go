@@ -19,7 +19,7 @@ const (
 	selectSpecial                // SPECIAL-USE
 	returnSubscribed
 	returnMyRights // RFC 8440
-	extended // the client uses the syntax of RFC 5258
+	extended       // the client uses the syntax of RFC 5258
 )
 
 // maxPatterns limits the octets of all patterns of one LIST.

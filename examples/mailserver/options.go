@@ -23,6 +23,7 @@ type options struct {
 	data, hostname, users, mail  string
 	smtp, submission, lmtp, pop3 string
 	imap, imaps, nextHop         string
+	public                       string // whose folders everybody sees
 	postmaster                   goniec.Address
 	domains, relayDomains        []string
 	trusted                      []netip.Prefix
@@ -53,6 +54,7 @@ func parseFlags(args []string, stderr io.Writer) (*options, error) {
 	f.StringVar(&o.users, "users", "", "passwd-`file` with lines user@domain:{SCHEME}hash; without it, the demo's accounts")
 	f.StringVar(&o.mail, "mail", "", "`pattern` of a user's Maildir, such as /srv/mail/{domain}/{local}/Maildir (default DATA/mail/{domain}/{local})")
 	f.TextVar(&o.postmaster, "postmaster", goniec.Address{}, "`address` that gets mail for postmaster, who must always be reachable (default the account postmaster of our first domain; alice in the demo)")
+	f.StringVar(&o.public, "public", "", "`user` whose folders others see below Shared, as far as their access control lists say")
 	f.StringVar(&trusted, "trusted", "", "networks that may send to other domains, a comma-separated `list` of CIDRs")
 	f.BoolVar(&o.insecureAuth, "insecure-auth", false, "take passwords in clear text on loopback listeners")
 	if err := f.Parse(args); err != nil {
