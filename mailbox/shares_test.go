@@ -386,3 +386,41 @@ func TestIndexForgetsWhatIsOver(t *testing.T) {
 	require.Error(t, mailbox.ChangeACL(t.Context(), s.joe, "absent", mailbox.ACLChange{Op: mailbox.ACLAdd, Entry: list(t, "bob l")[0]}))
 	require.False(t, has())
 }
+
+// BenchmarkListOf100000 is what a user's look for shared folders costs when there are 100,000 users (10,000 in the
+// short form) who share something each, and one of them with him.
+func BenchmarkListOf100000(b *testing.B) {
+	users := 10_000
+	if os.Getenv("GONIEC_LONG") == "1" {
+		users = 100_000
+	}
+	dir := b.TempDir()
+	for i := range users {
+		to := filepath.Join(dir, fmt.Sprintf("user=u%d", i))
+		require.NoError(b, os.Mkdir(to, 0o700))
+		require.NoError(b, os.WriteFile(filepath.Join(to, fmt.Sprintf("u%d", (i+1)%users)), nil, 0o600))
+	}
+	x, err := mailbox.OpenShareFiles(nil, dir)
+	require.NoError(b, err)
+	defer x.Close()
+	raw := mailbox.NewMemory()
+	owner, err := raw.Account(b.Context(), "u1")
+	require.NoError(b, err)
+	require.NoError(b, mailbox.ChangeACL(b.Context(), owner, "INBOX", mailbox.ACLChange{Op: mailbox.ACLAdd, Entry: mailbox.ACLEntry{ID: "u0", Rights: mailbox.AllRights}}))
+	list := func(b *testing.B, s mailbox.Store, want int) {
+		a, err := s.Account(b.Context(), "u0")
+		require.NoError(b, err)
+		defer a.Close()
+		b.ReportAllocs()
+		for b.Loop() {
+			n := 0
+			for _, err := range a.Mailboxes(b.Context()) {
+				require.NoError(b, err)
+				n++
+			}
+			require.Equal(b, want, n)
+		}
+	}
+	b.Run("alone", func(b *testing.B) { list(b, raw, 1) })
+	b.Run("shared", func(b *testing.B) { list(b, mailbox.WithSharing(raw, mailbox.Sharing{Index: x}), 2) })
+}

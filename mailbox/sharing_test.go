@@ -15,6 +15,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/goniec-mail/goniec/faultfs"
 	"github.com/goniec-mail/goniec/mailbox"
 	"github.com/goniec-mail/goniec/mailbox/mailboxtest"
 	"github.com/goniec-mail/goniec/maildir"
@@ -631,7 +632,7 @@ func TestSharedAccountWatch(t *testing.T) {
 func TestSharedMailboxConforms(t *testing.T) {
 	mailboxtest.Suite{
 		Open: func(t *testing.T) mailbox.Store {
-			return lent{mailbox.WithSharing(&maildir.Store{Root: t.TempDir()}, mailbox.Sharing{PublicUser: "public"}), t}
+			return lent{mailbox.WithSharing(&maildir.Store{Root: "/mail", FS: faultfs.NewCrash(1)}, mailbox.Sharing{PublicUser: "public"}), t}
 		},
 		Lacks: mailboxtest.LacksFolders,
 	}.Run(t)
