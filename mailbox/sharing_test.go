@@ -156,7 +156,11 @@ func attempts() map[string]attempt {
 		}},
 		"AppendAll": {"i", "", func(s *shared, m mailbox.Mailbox) error {
 			_, err := mailbox.AppendAll(s.Context(), m, func(yield func(mailbox.NewMessage, error) bool) {
-				_ = yield(mailbox.NewMessage{Msg: msg()}, nil) && yield(mailbox.NewMessage{Msg: msg()}, nil)
+				for range 2 {
+					if !yield(mailbox.NewMessage{Msg: msg()}, nil) {
+						return
+					}
+				}
 			})
 			return err
 		}},

@@ -18,8 +18,8 @@ import (
 )
 
 // Account is one user's Maildir++ tree: a handle from Store.Account. It implements mailbox.Account
-// and the optional interfaces mailbox.Copier, mailbox.Mover, mailbox.Subscriber, mailbox.QuotaKeeper and
-// mailbox.SpecialUser. It is safe for concurrent use.
+// and the optional interfaces mailbox.Copier, mailbox.Mover, mailbox.Subscriber, mailbox.QuotaKeeper,
+// mailbox.SpecialUser and mailbox.ACLKeeper. It is safe for concurrent use.
 type Account struct {
 	*account
 	closed atomic.Bool
