@@ -85,12 +85,13 @@ func (s *SharedStore) identify(ctx context.Context, owner string, c ACLChange) (
 		}
 		id = Identifier(name)
 	}
-	less := c.Op == ACLDelete || c.Op == ACLRemove || c.Entry.Negative
 	switch {
-	case less:
+	case c.Op == ACLDelete:
 		return id, nil
 	case ownersID(id, owner):
 		return id, fmt.Errorf("%w: an owner has all rights", ErrCannot)
+	case c.Op == ACLRemove || c.Entry.Negative:
+		return id, nil
 	case !s.mayShareWith(owner, id):
 		return id, ErrForbidden
 	case id.IsUser() && s.o.Exists != nil:

@@ -590,7 +590,12 @@ func TestPolicy(t *testing.T) {
 	require.ErrorIs(t, try(mailbox.ACLReplace, "carol l"), mailbox.ErrIdentifier)
 	require.ErrorIs(t, try(mailbox.ACLReplace, "bad l"), mailbox.ErrIdentifier)
 	require.ErrorIs(t, try(mailbox.ACLReplace, "down l"), context.DeadlineExceeded)
-	require.ErrorIs(t, try(mailbox.ACLReplace, "joe l"), mailbox.ErrCannot)
+	for _, op := range []mailbox.ACLOp{mailbox.ACLReplace, mailbox.ACLAdd, mailbox.ACLRemove} {
+		for _, owner := range []string{"joe l", "-joe l", "owner l", "JOE l"} {
+			require.ErrorIs(t, try(op, owner), mailbox.ErrCannot, owner)
+		}
+	}
+	require.NoError(t, try(mailbox.ACLDelete, "joe "), "what other programs wrote can be taken out")
 	require.NoError(t, try(mailbox.ACLReplace, "BOB lr"))
 	require.NoError(t, try(mailbox.ACLReplace, "-anyone w"), "less can always be given")
 	require.NoError(t, try(mailbox.ACLDelete, "carol "))
