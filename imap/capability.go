@@ -169,7 +169,7 @@ func (c *conn) id(context.Context) error {
 		d.List(func() {
 			_ = d.String()
 			d.SP()
-			d.NString()
+			d.AString() // some send "version" 1.2.3, without quotes; NIL is an atom too
 			if fields++; fields > maxIDFields {
 				d.Fail("too many fields")
 			}

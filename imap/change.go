@@ -327,6 +327,9 @@ func (c *conn) copyBy(ctx context.Context, by numbering) error {
 	if uids.Empty() {
 		return c.destination(ctx, to)
 	}
+	if err := c.sameName(ctx); err != nil {
+		return err
+	}
 	stop := c.working()
 	res, err := mailbox.Copy(ctx, c.account, c.box.name, uids, to)
 	stop()
@@ -335,6 +338,26 @@ func (c *conn) copyBy(ctx context.Context, by numbering) error {
 	}
 	c.done.code = copyUID(res)
 	return nil
+}
+
+// sameName makes sure that the name of the selected mailbox, by which COPY and MOVE find their source, still names it: somebody may have
+// renamed it and made another one of that name, whose messages have the same UIDs.
+func (c *conn) sameName(ctx context.Context) error {
+	mb, err := c.account.Open(ctx, c.box.name)
+	var ch *mailbox.Changes
+	if err == nil {
+		ch, err = mb.Changes(ctx, mailbox.Latest)
+		_ = mb.Close()
+	}
+	is := c.box.view.State()
+	switch {
+	case err == nil && ch.State.UIDValidity == is.UIDValidity && ch.State.ID == is.ID:
+		return nil
+	case err != nil && !errors.Is(err, mailbox.ErrNotFound):
+		return failed(err)
+	}
+	c.bye("", "the selected mailbox was renamed or deleted")
+	return mailbox.ErrNotFound
 }
 
 // copyFailed tells a destination that lacks from a source that does.
@@ -370,6 +393,9 @@ func (c *conn) moveBy(ctx context.Context, by numbering) error {
 	}
 	if to == c.box.name {
 		return no("CANNOT", "source and destination are the same mailbox")
+	}
+	if err := c.sameName(ctx); err != nil {
+		return err
 	}
 	stop := c.working()
 	res, err := mailbox.Move(ctx, c.account, c.box.name, uids, to)

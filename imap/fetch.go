@@ -24,8 +24,9 @@ const (
 	itemPreview       // RFC 8970
 	itemEmailID       // RFC 8474
 	itemThreadID
-	itemSection // BODY[…], RFC822…
-	itemBinary  // BINARY[…]
+	itemStructure // no item of a client: of what bodies and sections are made
+	itemSection   // BODY[…], RFC822…
+	itemBinary    // BINARY[…]
 	itemBinarySize
 )
 
@@ -243,7 +244,7 @@ func (c *conn) namedItem(name string) fetchItem {
 	case "PREVIEW":
 		item.kind = itemPreview
 		item.lazy = c.previewModifiers()
-	case "RFC822", "RFC822.HEADER", "RFC822.TEXT":
+	case "RFC822", "RFC822.HEADER", "RFC822.TEXT", "RFC822.PEEK", "RFC822.TEXT.PEEK":
 		return rfc822Item(name)
 	case "BODY":
 		if d.Peek() != '[' {
@@ -261,9 +262,10 @@ func (c *conn) namedItem(name string) fetchItem {
 	return item
 }
 
-// rfc822Item gives the names of RFC 3501 §6.4.5 their meaning.
+// rfc822Item gives the names of RFC 3501 §6.4.5 their meaning, and those with PEEK of RFC 1730, which Outlook has been seen to use.
 func rfc822Item(name string) fetchItem {
-	item := fetchItem{kind: itemSection, name: name}
+	name, peek := strings.CutSuffix(name, ".PEEK")
+	item := fetchItem{kind: itemSection, name: name, peek: peek}
 	switch name {
 	case "RFC822.HEADER":
 		item.section.kind, item.peek = sectionHeader, true

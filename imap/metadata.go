@@ -190,6 +190,9 @@ func (c *conn) setMetadata(ctx context.Context) error {
 			d.Fail("too many entries")
 		}
 	})
+	if len(values) == 0 { // RFC 5464 §5: one at least
+		d.Fail("entries are missing")
+	}
 	if err := c.end(); err != nil {
 		return err
 	}

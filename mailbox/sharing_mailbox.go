@@ -47,7 +47,7 @@ func (m *sharedMailbox) Unwrap() any { return m.Mailbox }
 
 // Passes implements the protocol of As.
 func (m *sharedMailbox) Passes(c Capability) bool {
-	return c != CapabilityOf[Metadata]() && c != CapabilityOf[MultiAppender]()
+	return c != CapabilityOf[Metadata]() && c != CapabilityOf[MultiAppender]() && c != CapabilityOf[Lister]()
 }
 
 // Supports implements the protocol of As.
@@ -65,11 +65,21 @@ func (m *sharedMailbox) may(ctx context.Context, want Rights) (Rights, error) {
 }
 
 func (m *sharedMailbox) Changes(ctx context.Context, since ModSeq) (*Changes, error) {
+	return m.snapshot(ctx, func() (*Changes, error) { return m.raw.Changes(ctx, since) })
+}
+
+// List implements Lister, by the package function's way where the folder has none.
+func (m *sharedMailbox) List(ctx context.Context, uids UIDSet) (*Changes, error) {
+	return m.snapshot(ctx, func() (*Changes, error) { return List(ctx, m.raw, uids) })
+}
+
+// snapshot says that a folder is read-only to who has none of the rights to change it.
+func (m *sharedMailbox) snapshot(ctx context.Context, take func() (*Changes, error)) (*Changes, error) {
 	r, err := m.may(ctx, RightRead)
 	if err != nil {
 		return nil, err
 	}
-	ch, err := m.raw.Changes(ctx, since)
+	ch, err := take()
 	if err != nil || r&ChangeRights != 0 {
 		return ch, err
 	}

@@ -124,6 +124,7 @@ func attempts() map[string]attempt {
 	msg := func() io.Reader { return strings.NewReader("new\r\n") }
 	return map[string]attempt{
 		"Changes": {"r", "", func(s *shared, m mailbox.Mailbox) error { _, err := m.Changes(s.Context(), 0); return err }},
+		"List":    {"r", "", func(s *shared, m mailbox.Mailbox) error { _, err := mailbox.List(s.Context(), m, all); return err }},
 		"State":   {"r", "", func(s *shared, m mailbox.Mailbox) error { _, err := m.Changes(s.Context(), mailbox.Latest); return err }},
 		"Read":    {"r", "", func(s *shared, m mailbox.Mailbox) error { return last(m.Read(s.Context(), all)) }},
 		"Search": {"r", "", func(s *shared, m mailbox.Mailbox) error {

@@ -23,7 +23,7 @@ func (m *Mailbox) AppendUID(ctx context.Context, validity uint32, uid mailbox.UI
 	}
 	file, err := f.acct.store.spoolTo(ctx, f.tmp, msg, stampOf(o.Date))
 	if err != nil {
-		return mailbox.Meta{}, m.vanished(f, err)
+		return mailbox.Meta{}, m.vanished(f, refused(err))
 	}
 	job := &appendJob{ctx: ctx, items: []appendItem{{file: file, options: o}}}
 	defer job.discard(f)

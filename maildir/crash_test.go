@@ -1,16 +1,20 @@
 package maildir_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -475,4 +479,49 @@ func faultTest(t *testing.T, op crashOp, persist bool) {
 	})
 	require.NoError(t, err)
 	t.Logf("%d runs", report.Runs)
+}
+
+// F02: the index may lose the end that tells of new messages. They keep their UIDs, and no mod-sequence that was told is given
+// again, also when the clock has gone back meanwhile.
+func TestF02_IndexLosesItsEnd(t *testing.T) {
+	root := fastDir(t)
+	now := time.Unix(1_700_000_000, 0)
+	visit := func(do func(m mailbox.Mailbox)) {
+		s := &maildir.Store{Root: root, Now: func() time.Time { return now }}
+		defer s.Close()
+		_, m := open(t, s, "u", "INBOX")
+		defer m.Close()
+		do(m)
+	}
+	add := func(m mailbox.Mailbox) (meta mailbox.Meta) {
+		meta, err := m.Append(t.Context(), strings.NewReader(hello), mailbox.AppendOptions{})
+		require.NoError(t, err)
+		return meta
+	}
+	index := filepath.Join(root, "u", "goniec-index")
+	var before, after []byte
+	var told mailbox.Meta
+	visit(func(m mailbox.Mailbox) { add(m) })
+	before, err := os.ReadFile(index)
+	require.NoError(t, err)
+	now = now.Add(time.Minute)
+	visit(func(m mailbox.Mailbox) { told = add(m) })
+	after, err = os.ReadFile(index)
+	require.NoError(t, err)
+	require.True(t, bytes.HasPrefix(after, before))
+	now = now.Add(-time.Minute)
+	for cut := len(before); cut < len(after); cut += 7 {
+		require.NoError(t, os.WriteFile(index, after[:cut], 0o600))
+		visit(func(m mailbox.Mailbox) {
+			metas, state := list(t, m)
+			require.Len(t, metas, 2)
+			require.Equal(t, told.UID, metas[1].UID)
+			require.GreaterOrEqual(t, state.ModSeq, told.ModSeq, "cut at %d of %d", cut, len(after))
+			res, err := m.SetFlags(t.Context(), mailbox.UIDs(1), mailbox.FlagChange{Op: mailbox.FlagsAdd, Flags: mailbox.FlagList{System: mailbox.Flagged}})
+			require.NoError(t, err)
+			require.Greater(t, res.ModSeq, told.ModSeq)
+			_, err = m.SetFlags(t.Context(), mailbox.UIDs(1), mailbox.FlagChange{Op: mailbox.FlagsRemove, Flags: mailbox.FlagList{System: mailbox.Flagged}})
+			require.NoError(t, err)
+		})
+	}
 }

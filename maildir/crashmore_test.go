@@ -41,6 +41,32 @@ func version1(list string) string {
 	return strings.ReplaceAll(strings.Join(lines, "\n"), " :", " ")
 }
 
+// adoptable writes the files of Courier: keywords of the first two messages.
+func (t *script) adoptable(uids string) {
+	if t.err != nil {
+		return
+	}
+	d, err := t.store.FS.OpenDir("/mail/" + user)
+	if err != nil {
+		t.keep(err)
+		return
+	}
+	defer d.Close()
+	keywords, err := faultfs.MkdirSync(d, "courierimapkeywords", 0o700)
+	if err != nil {
+		t.keep(err)
+		return
+	}
+	lines := strings.Split(uids, "\n")
+	_, first, _ := strings.Cut(lines[1], " ")
+	_, second, _ := strings.Cut(lines[2], " ")
+	t.keep(errors.Join(
+		faultfs.WriteFile(d, "courierimapuiddb", []byte(uids), 0o600),
+		faultfs.WriteFile(keywords, ":list", []byte("Later\nWork\n\n"+first+":1\n"), 0o600),
+		faultfs.WriteFile(keywords, second, []byte("Later\n"), 0o600),
+		keywords.Close()))
+}
+
 // repairOps are those that the first look after some damage does: the uidlist is written anew, the index is made again, a
 // half renamed tree is finished.
 var repairOps = []crashOp{
@@ -84,6 +110,15 @@ var repairOps = []crashOp{
 		o := mailbox.AppendOptions{Flags: mailbox.FlagList{System: mailbox.Seen, Keywords: []string{"fresh"}}}
 		t.keep(t.store.Deliver(t.ctx, user, "", strings.NewReader(hello), o))
 	}},
+	{name: "Courier's files", unopened: true, setup: func(t *script) {
+		three(t)
+		var uids string
+		t.damage("dovecot-uidlist", func(list string) string { uids = version1(list); return list })
+		t.damage("dovecot-uidlist", nil)
+		t.damage("goniec-index", nil)
+		t.damage("goniec-floor", nil)
+		t.adoptable(uids)
+	}, run: func(t *script) { t.see() }},
 	{name: "copy to itself", setup: three, run: func(t *script) { t.transfer(mailbox.Copy, "INBOX", 1, 2) }},
 	{name: "unsubscribe", setup: func(t *script) { t.keep(mailbox.Subscribe(t.ctx, t.acc, "A", true)) }, run: func(t *script) { t.keep(mailbox.Subscribe(t.ctx, t.acc, "A", false)) }},
 }

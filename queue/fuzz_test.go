@@ -59,10 +59,10 @@ func uint32s(v []uint32) (b []byte) {
 // parsed again to the same operations; and cut anywhere it does not parse to something else with as many octets.
 func FuzzPayload(f *testing.F) {
 	for _, o := range someOps() {
-		b, _ := payload([]*op{o})
+		b, _ := payload(nil, []*op{o})
 		f.Add(b[recordHeader:])
 	}
-	b, _ := payload(someOps())
+	b, _ := payload(nil, someOps())
 	f.Add(b[recordHeader:])
 	f.Add([]byte{2, 0, 0, 0, 3, 0xff})
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -83,7 +83,7 @@ func FuzzPayload(f *testing.F) {
 			require.Equal(t, data[ops[i].dataAt:end], ops[i].data)
 		}
 		require.LessOrEqual(t, things, len(data))
-		again, heads := payload(ptrs)
+		again, heads := payload(nil, ptrs)
 		back, err := splitPayload(again[recordHeader:])
 		require.NoError(t, err)
 		sameOps(t, ops, back)
@@ -155,8 +155,8 @@ func segmentFile(tb testing.TB, payloads [][]byte, seal bool) (seg *segment, img
 // FuzzSegment: a segment's footer names the records that a scan finds, with the same heads; with any octets changed, what is
 // still found is what was written, and reading takes no more memory than the file is long.
 func FuzzSegment(f *testing.F) {
-	one, _ := payload(someOps()[:1])
-	all, _ := payload(someOps())
+	one, _ := payload(nil, someOps()[:1])
+	all, _ := payload(nil, someOps())
 	f.Add(one[recordHeader:], all[recordHeader:], uint16(100), []byte{1}, true)
 	f.Add(one[recordHeader:], one[recordHeader:], uint16(damageSegment-trailerSize+20), []byte{0xff, 0xff, 0xff, 0xff}, true)
 	f.Add(all[recordHeader:], []byte{}, uint16(segmentHeader+12), []byte{0xff, 0xff, 0xff, 0x7f}, false)

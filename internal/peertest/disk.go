@@ -98,6 +98,16 @@ func (d *Disk) Restore() {
 	d.mount()
 }
 
+// ReadOnly remounts it without the right to write, and back.
+func (d *Disk) ReadOnly(yes bool) {
+	d.t.Helper()
+	mode := "remount,rw"
+	if yes {
+		mode = "remount,ro"
+	}
+	d.must("mount", "-o", mode, d.Path)
+}
+
 func (d *Disk) mount() {
 	d.t.Helper()
 	d.must("mount", "-o", "loop", d.image, d.Path)
