@@ -2,6 +2,7 @@ package imap
 
 import (
 	"context"
+	"errors"
 	"iter"
 	"slices"
 	"strconv"
@@ -50,6 +51,9 @@ func (c *conn) appendTarget(ctx context.Context) (mb mailbox.Mailbox, validity u
 		return nil, 0, tryCreate(err)
 	}
 	ch, err := mb.Changes(ctx, mailbox.Latest)
+	if errors.Is(err, mailbox.ErrForbidden) || errors.Is(err, mailbox.ErrNotFound) {
+		return c.dropTarget(ctx, mb, name, err)
+	}
 	if err == nil && ch.State.ReadOnly {
 		err = mailbox.ErrReadOnly
 	}
@@ -58,6 +62,15 @@ func (c *conn) appendTarget(ctx context.Context) (mb mailbox.Mailbox, validity u
 		return nil, 0, failed(err)
 	}
 	return mb, ch.State.UIDValidity, nil
+}
+
+// dropTarget is a mailbox into which the user may put messages, but not look: their UIDs are not told (RFC 4315 §3).
+func (c *conn) dropTarget(ctx context.Context, mb mailbox.Mailbox, name string, cause error) (mailbox.Mailbox, uint32, error) {
+	if r, err := mailbox.MyRights(ctx, c.account, name); err == nil && c.controlled() && r.Has(mailbox.RightInsert) {
+		return mb, 0, nil
+	}
+	_ = mb.Close()
+	return nil, 0, tryCreate(cause)
 }
 
 // appendAll streams the messages of the command into mb. A single message, the usual case, takes
@@ -149,6 +162,9 @@ func (c *conn) admit(lit wire.Literal, n, limit int) error {
 
 // appendUID is the code that tells the UIDs of new messages (RFC 4315 §3).
 func appendUID(validity uint32, metas []mailbox.Meta) string {
+	if validity == 0 {
+		return ""
+	}
 	var uids []mailbox.UID
 	for _, m := range metas {
 		uids = append(uids, m.UID)

@@ -63,6 +63,7 @@ func (c *conn) capabilities() string {
 	if c.offers&annotations != 0 {
 		names = append(names, "METADATA", "LIST-METADATA")
 	}
+	names = c.aclCapabilities(names)
 	if limit := c.MaxMessageBytes; limit >= 0 {
 		names = append(names, "APPENDLIMIT="+strconv.FormatInt(limit, 10))
 	}

@@ -63,12 +63,16 @@ var proofs = map[string][2]string{
 	"INPROGRESS":            {"inprogress.txt", "INPROGRESS"},
 	"COMPRESS=DEFLATE":      {"compress.txt", "COMPRESS DEFLATE"},
 	"APPENDLIMIT":           {"append.txt", "TOOBIG"},
+	"ACL":                   {"acl.txt", "GETACL"},
+	"RIGHTS=texk":           {"acl.txt", "lrswipkxtea"},
+	"LIST-MYRIGHTS":         {"acl-shared.txt", "RETURN (MYRIGHTS)"},
 }
 
 // What is advertised has a dialogue that proves it, and nothing else is advertised.
 func TestCapabilitiesAreProved(t *testing.T) {
 	f := newFixture(t)
 	f.setting(t, "tls", "yes")
+	f.setting(t, "sharing", "yes")
 	addr := f.start(t)
 	advertised := map[string]bool{"LOGINDISABLED": true} // on connections without TLS from elsewhere
 	for _, c := range []*client{dial(t, addr), login(t, addr)} {

@@ -261,6 +261,9 @@ func (c *conn) expungeOf(ctx context.Context, uids mailbox.UIDSet) error {
 	if err := c.writable(); err != nil {
 		return err
 	}
+	if err := c.need(ctx, mailbox.RightExpunge); err != nil {
+		return err
+	}
 	state, err := c.expungeDeleted(ctx, uids)
 	if err != nil {
 		return failed(err)

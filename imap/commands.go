@@ -85,6 +85,11 @@ func commands() []command {
 		{"SETQUOTA", loggedIn, 0, (*conn).setQuota},
 		{"GETMETADATA", loggedIn, 0, (*conn).getMetadata},
 		{"SETMETADATA", loggedIn, 0, (*conn).setMetadata},
+		{"SETACL", loggedIn, 0, (*conn).setACL},
+		{"DELETEACL", loggedIn, 0, (*conn).deleteACL},
+		{"GETACL", loggedIn, 0, (*conn).getACL},
+		{"LISTRIGHTS", loggedIn, 0, (*conn).listRights},
+		{"MYRIGHTS", loggedIn, 0, (*conn).myRights},
 		{"IDLE", loggedIn, 0, (*conn).idle},
 		{"NOTIFY", loggedIn, 0, (*conn).notify},
 

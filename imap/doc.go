@@ -10,7 +10,7 @@
 // # What it speaks
 //
 //	RFC 9051  IMAP4rev2                RFC 3501  IMAP4rev1
-//	RFC 2177  IDLE                     RFC 2342  NAMESPACE (one personal namespace)
+//	RFC 2177  IDLE                     RFC 2342  NAMESPACE
 //	RFC 2971  ID                       RFC 3348  CHILDREN
 //	RFC 3502  MULTIAPPEND              RFC 3516  BINARY
 //	RFC 3691  UNSELECT                 RFC 4315  UIDPLUS
@@ -31,6 +31,7 @@
 //	RFC 9586  UIDONLY                  RFC 9590  LIST-METADATA
 //	RFC 8474  OBJECTID                 RFC 8508  REPLACE
 //	RFC 8970  PREVIEW                  RFC 8314  implicit TLS by ServeTLS
+//	RFC 4314  ACL, RIGHTS=texk         RFC 8440  LIST-MYRIGHTS
 //
 // What is advertised depends on the state of the connection, on TLS and on what the store can do; a
 // test holds a dialogue against each name.
@@ -76,6 +77,13 @@
 // that fails has stored nothing; MULTIAPPEND stores all messages or none, as far as the store's AppendAll
 // promises it.
 //
+// # Access control
+//
+// Where accounts are a mailbox.AccessControl (mailbox.WithSharing makes them so), users share mailboxes: SETACL and its
+// kin, the namespaces of other users and of a public one, PERMANENTFLAGS as far as the rights go. The store decides at
+// every operation: a right that is withdrawn ends at once, and with the right to read ends the session that has the
+// mailbox selected. Who may put messages into a mailbox without reading it is not told their UIDs.
+//
 // # Limits
 //
 //	Server.MaxLineBytes       line of a command             64 KiB; 12.5 KiB before login
@@ -97,7 +105,7 @@
 //
 // # What is not here yet
 //
-// A client. ACL and namespaces of other users, CATENATE, URLAUTH, CONTEXT=SORT, MULTISEARCH. Shared annotations of the
+// A client. CATENATE, URLAUTH, CONTEXT=SORT, MULTISEARCH. Shared annotations of the
 // server (mailbox "") are read only: each account has private ones. Search
 // texts are UTF-8 (BADCHARSET names the charsets). SUBSCRIBE keeps names that do not exist. \Recent is never set.
 package imap

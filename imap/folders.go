@@ -175,12 +175,3 @@ func (c *conn) subscription(ctx context.Context, on bool) error {
 	c.ownList(ctx, name)
 	return nil
 }
-
-// namespace answers NAMESPACE (RFC 9051 §6.3.10): one personal namespace, without prefix.
-func (c *conn) namespace(context.Context) error {
-	if err := c.end(); err != nil {
-		return err
-	}
-	c.enc.Raw(`* NAMESPACE (("" "/")) NIL NIL` + "\r\n")
-	return nil
-}

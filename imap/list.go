@@ -18,7 +18,8 @@ const (
 	selectRecursive              // RECURSIVEMATCH
 	selectSpecial                // SPECIAL-USE
 	returnSubscribed
-	extended // the client uses the syntax of RFC 5258
+	returnMyRights // RFC 8440
+	extended       // the client uses the syntax of RFC 5258
 )
 
 // maxPatterns limits the octets of all patterns of one LIST.
@@ -111,6 +112,11 @@ func (c *conn) returnOptions(l *listing) {
 		case "SUBSCRIBED":
 			l.options |= returnSubscribed
 		case "CHILDREN", "SPECIAL-USE": // always told
+		case "MYRIGHTS":
+			l.options |= returnMyRights
+			if !c.controlled() {
+				c.dec.Fail("unknown return option " + name)
+			}
 		case "STATUS":
 			c.dec.SP()
 			l.status = c.statusList()
@@ -188,6 +194,9 @@ func (c *conn) listAll(ctx context.Context, l listing) error {
 			continue
 		}
 		c.listLine(name, f, l.options)
+		if l.options&returnMyRights != 0 && f.exists && !f.noSelect {
+			c.listMyRights(ctx, name)
+		}
 		if l.status != 0 && f.exists && !f.noSelect {
 			err := c.tellStatus(ctx, name, l.status)
 			// RFC 5819 §2: a mailbox whose status cannot be had is listed without.

@@ -34,6 +34,10 @@ func (c *conn) getQuotaRoot(ctx context.Context) error {
 	_ = mb.Close()
 	c.enc.Raw("* QUOTAROOT ")
 	c.enc.Mailbox(name)
+	if !mailbox.NamespacesOf(c.account).Personal(name) { // its quota is the owner's
+		c.enc.CRLF()
+		return nil
+	}
 	c.enc.Raw(` ""` + "\r\n")
 	return c.tellQuota(ctx)
 }

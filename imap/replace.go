@@ -26,6 +26,9 @@ func (c *conn) replaceBy(ctx context.Context, by numbering) error {
 	if err := c.writable(); err != nil {
 		return err
 	}
+	if err := c.need(ctx, mailbox.RightDeleted|mailbox.RightExpunge); err != nil { // what MOVE needs
+		return err
+	}
 	if old.Empty() {
 		return no("NONEXISTENT", "no such message")
 	}

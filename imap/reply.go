@@ -74,6 +74,8 @@ func storeErrors() []struct {
 		{mailbox.ErrTooLarge, "TOOBIG", "message is too large"},
 		{mailbox.ErrGone, "EXPUNGEISSUED", "some messages were expunged"},
 		{mailbox.ErrInUse, "INUSE", "mailbox is in use"},
+		{mailbox.ErrACLLimit, "LIMIT", "access control list is too long"},
+		{mailbox.ErrIdentifier, "CANNOT", "identifier can not be used"},
 		{mailbox.ErrUIDRange, "LIMIT", "mailbox has used up its UIDs"},
 		{mailbox.ErrCriteria, "LIMIT", "search is too complex"},
 		{errors.ErrUnsupported, "CANNOT", "the store can not do this"},

@@ -19,6 +19,7 @@ type selection struct {
 	saved    mailbox.UIDSet // result of the last SEARCH RETURN (SAVE): "$"
 	keywords int            // how many of them the client was told
 	contexts []*searchContext
+	rights   mailbox.Rights // as the client was told
 }
 
 // selectBox and examine open a mailbox (RFC 9051 §6.3.2, §6.3.3).
@@ -60,6 +61,7 @@ func (c *conn) open(ctx context.Context, readOnly bool) error {
 	}
 	c.box = &selection{name: name, mb: mb, view: mailbox.NewView(mb, ch), readOnly: readOnly || ch.State.ReadOnly}
 	c.state = selectedState
+	c.lookAtRights(ctx)
 	c.describe(ctx, ch)
 	if rs.given {
 		err = c.resync(ctx, ch, rs)
@@ -154,11 +156,14 @@ func (c *conn) tellKeywords(s mailbox.State) {
 	c.enc.Raw("* FLAGS ")
 	c.enc.Flags(all, s.Keywords)
 	c.enc.Raw("\r\n* OK [PERMANENTFLAGS (")
-	if !c.box.readOnly {
-		c.enc.FlagNames(all, s.Keywords)
-		if len(s.Keywords) < s.KeywordLimit {
-			c.enc.Raw(` \*`)
-		}
+	permanent, anyKeyword := c.box.permanentFlags(all)
+	sep := ""
+	if permanent != 0 {
+		c.enc.FlagNames(permanent, s.Keywords)
+		sep = " "
+	}
+	if anyKeyword && len(s.Keywords) < s.KeywordLimit {
+		c.enc.Raw(sep + `\*`)
 	}
 	c.enc.Raw(")] can be set\r\n")
 }
@@ -235,7 +240,8 @@ func (c *conn) closeBox(ctx context.Context) error {
 		return err
 	}
 	if !c.box.readOnly {
-		if _, err := c.expungeDeleted(ctx, mailbox.AllUIDs()); err != nil {
+		// RFC 4314 §4: who may not expunge closes all the same.
+		if _, err := c.expungeDeleted(ctx, mailbox.AllUIDs()); err != nil && !errors.Is(err, mailbox.ErrForbidden) {
 			return failed(err)
 		}
 	}
@@ -266,10 +272,14 @@ func (c *conn) announce(ctx context.Context, cmd *command) error {
 		what = mailbox.HoldExpunges
 	}
 	u, err := c.poll(ctx, what)
-	if err == nil {
-		c.tell(u)
+	if err != nil {
+		return err
 	}
-	return err
+	if c.lookAtRights(ctx) && u != nil { // RFC 4314 §5.1.1
+		c.tellKeywords(u.State)
+	}
+	c.tell(u)
+	return nil
 }
 
 // poll asks for changes. A nil Update without error means that they can not be had now.
@@ -282,6 +292,9 @@ func (c *conn) poll(ctx context.Context, what mailbox.Announce) (*mailbox.Update
 	case errors.Is(err, mailbox.ErrUIDValidity), errors.Is(err, mailbox.ErrNotFound):
 		// Nothing that the client knows of the mailbox holds any more.
 		c.bye("", "the selected mailbox was deleted or made anew")
+		return nil, err
+	case withdrawn(err):
+		c.bye("", "you may not read the selected mailbox any more")
 		return nil, err
 	}
 	c.log.LogAttrs(ctx, slog.LevelWarn, "changes not known", slog.String("user", c.user), slog.String("error", err.Error()))

@@ -54,10 +54,12 @@ type fixture struct {
 	fail  atomic.Pointer[string]
 	log   lockedBuffer
 	addr  string
+
+	groups map[string][]string
 }
 
 func newFixture(t testing.TB) *fixture {
-	f := &fixture{users: &users{passwords: map[string]string{"alice": "secret"}}, store: mailbox.NewMemory()}
+	f := &fixture{users: &users{passwords: map[string]string{"alice": "secret"}}, store: mailbox.NewMemory(), groups: make(map[string][]string)}
 	f.store.Now = func() time.Time { return time.Unix(1700000000, 0).UTC() }
 	f.mail = f.store
 	store := mailbox.InterceptStore(f.store, func(ctx context.Context, op mailbox.Op, next func(context.Context) error) error {
@@ -80,6 +82,18 @@ func newFixture(t testing.TB) *fixture {
 	})
 	f.Server = &imap.Server{Store: store, Auth: f.users, AllowInsecureAuth: true, Hostname: "mx.test", Logger: slog.New(slog.NewTextHandler(&f.log, nil))}
 	return f
+}
+
+// share lets users share folders. Those of "public" are everybody's.
+func (f *fixture) share(options string) {
+	f.Store = mailbox.WithSharing(f.Store, mailbox.Sharing{
+		PublicUser: "public", AllowAnyone: strings.Contains(options, "anyone"),
+		Groups: func(_ context.Context, user string) ([]string, error) { return f.groups[user], nil },
+		Exists: func(_ context.Context, user string) (bool, error) {
+			_, ok := f.users.passwords[user]
+			return ok, nil
+		},
+	})
 }
 
 // newMaildirFixture is a server over a Maildir.
@@ -181,6 +195,10 @@ func (f *fixture) setting(t *testing.T, key, value string) {
 		f.MaxNotify, _ = strconv.Atoi(value)
 	case "progress":
 		f.ProgressInterval, _ = time.ParseDuration(value)
+	case "sharing": // what else there is: "anyone" lets users share with everybody
+		f.share(value)
+	case "group": // user group
+		f.groups[name] = append(f.groups[name], rest)
 	case "keywords":
 		f.store.KeywordLimit, _ = strconv.Atoi(value)
 	case "quota":

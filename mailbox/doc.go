@@ -36,11 +36,22 @@
 // InterceptAccount or Intercept: the function is asked for every operation, those of optional
 // interfaces included. As looks through other wrappers only where they say so.
 //
+// # Sharing
+//
+// A store whose accounts keep access control lists (ACLKeeper: Memory, maildir) lets users share folders with each other
+// through WithSharing: each account then shows the folders of others too, as far as Rights go, and is an AccessControl,
+// which is all that imap needs for its ACL extension. A ShareIndex knows who shares with whom, so that nobody's listing
+// depends on how many users there are: ShareFiles keeps it in a directory, durably.
+//
+//	index, err := mailbox.OpenShareFiles(nil, "/var/lib/mail/shares")
+//	store := mailbox.WithSharing(&maildir.Store{Root: "/srv/mail"}, mailbox.Sharing{Index: index})
+//
 // # Specifications
 //
 //	RFC 9051  messages, flags, UIDs, sequence numbers, SEARCH: NumSet, View, Criterion
 //	RFC 3502  several messages in one APPEND: MultiAppender, AppendAll
 //	RFC 4315  COPYUID, APPENDUID: CopyResult, Meta
+//	RFC 4314  access control: Rights, ACL, ACLKeeper, AccessControl, WithSharing; RFC 2342: Namespaces
 //	RFC 5032  SEARCH OLDER, YOUNGER: KeyOlder, KeyYounger
 //	RFC 5051  i;unicode-casemap: comparison in Search, Sort, Thread
 //	RFC 5256  SORT and THREAD: Sort, Thread, BaseSubject
@@ -57,11 +68,13 @@
 //
 // # Limits
 //
-// A folder has at most 56 keywords (MaxKeywords), a name at most 1000 octets, criteria at most 100 levels
+// A folder has at most 56 keywords (MaxKeywords), 500 entries in its access control list (MaxACLEntries), a name at most
+// 1000 octets, criteria at most 100 levels
 // and 1000 keys. INTERNALDATE has no zone of its own: it is shown, and searched by day, in the local
 // zone of the process. Search looks into headers and into parts of type text and message, decoded; not into
 // other attachments, and not across a line break. Text in HTML is searched as it stands, tags
 // included. Memory keeps everything in memory and forgets it with the process. FromSource can not
-// make, delete or rename folders. Move without a Mover is a copy and an expunge: a crash between, a
+// make, delete or rename folders. Flags of shared folders are the folder's, \Seen too: nobody has
+// his own. RightPost is kept and asked of nobody. Move without a Mover is a copy and an expunge: a crash between, a
 // rival at the same moment, or an expunge whose outcome is not known, may leave a copy too many, never one too few.
 package mailbox

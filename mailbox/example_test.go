@@ -87,3 +87,34 @@ func ExampleSearch() {
 	fmt.Println(found.UIDs)
 	// Output: 1
 }
+
+// Users share folders: joe lets bob read one of his.
+func ExampleWithSharing() {
+	ctx := context.Background()
+	store := mailbox.WithSharing(mailbox.NewMemory(), mailbox.Sharing{}) // or a maildir.Store, with an Index from OpenShareFiles
+	joe, err := store.Account(ctx, "joe@example.org")
+	check(err)
+	defer joe.Close()
+	check(joe.Create(ctx, "Projects", mailbox.CreateOptions{}))
+	rights, err := mailbox.ParseRights("lrs")
+	check(err)
+	check(mailbox.ChangeACL(ctx, joe, "Projects", mailbox.ACLChange{
+		Op: mailbox.ACLReplace, Entry: mailbox.ACLEntry{ID: "bob@example.org", Rights: rights},
+	}))
+
+	bob, err := store.Account(ctx, "bob@example.org")
+	check(err)
+	defer bob.Close()
+	for info, err := range bob.Mailboxes(ctx) {
+		check(err)
+		rights, err := mailbox.MyRights(ctx, bob, info.Name)
+		check(err)
+		fmt.Println(info.Name, rights)
+	}
+	_, err = mailbox.Move(ctx, bob, "Other Users/joe@example.org/Projects", mailbox.AllUIDs(), "INBOX")
+	fmt.Println(err)
+	// Output:
+	// INBOX lrswipkxtea
+	// Other Users/joe@example.org/Projects lrs
+	// permission denied
+}

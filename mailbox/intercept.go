@@ -76,7 +76,7 @@ type Op struct {
 func (o Op) Writes() bool {
 	switch o.Kind {
 	case OpAppend, OpSetFlags, OpExpunge, OpAppendAll, OpSetAnnotation, OpCreate, OpDelete, OpRename,
-		OpCopy, OpMove, OpSubscribe, OpSetQuota, OpSetSpecialUse, OpDeliverAll, OpSetAccountAnnotation:
+		OpCopy, OpMove, OpSubscribe, OpSetQuota, OpSetSpecialUse, OpDeliverAll, OpSetAccountAnnotation, OpChangeACL:
 		return true
 	}
 	return false

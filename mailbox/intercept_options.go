@@ -35,13 +35,16 @@ var (
 		CapabilityOf[Searcher]():      has[Searcher],
 	}
 	accountOptions = optionTable{
-		CapabilityOf[Copier]():         has[Copier],
-		CapabilityOf[Mover]():          has[Mover],
-		CapabilityOf[Subscriber]():     has[Subscriber],
-		CapabilityOf[QuotaKeeper]():    has[QuotaKeeper],
-		CapabilityOf[SpecialUser]():    has[SpecialUser],
-		CapabilityOf[AccountWatcher](): has[AccountWatcher],
-		CapabilityOf[Metadata]():       has[Metadata],
+		CapabilityOf[Copier]():          has[Copier],
+		CapabilityOf[Mover]():           has[Mover],
+		CapabilityOf[Subscriber]():      has[Subscriber],
+		CapabilityOf[QuotaKeeper]():     has[QuotaKeeper],
+		CapabilityOf[SpecialUser]():     has[SpecialUser],
+		CapabilityOf[AccountWatcher]():  has[AccountWatcher],
+		CapabilityOf[ACLKeeper]():       has[ACLKeeper],
+		CapabilityOf[AccessControl]():   has[AccessControl],
+		CapabilityOf[NamespaceTeller](): has[NamespaceTeller],
+		CapabilityOf[Metadata]():        has[Metadata],
 	}
 	storeOptions = optionTable{
 		CapabilityOf[MultiDeliverer](): has[MultiDeliverer],

@@ -27,6 +27,7 @@ type memoryFolder struct {
 	locked      bool
 	watchers    watchers
 	annotations annotations
+	acl         ACL // never changed in place
 	derived     map[string]map[UID][]byte
 }
 

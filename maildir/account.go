@@ -19,7 +19,8 @@ import (
 
 // Account is one user's Maildir++ tree: a handle from Store.Account. It implements mailbox.Account
 // and the optional interfaces mailbox.Copier, mailbox.Mover, mailbox.Subscriber, mailbox.QuotaKeeper,
-// mailbox.SpecialUser, mailbox.AccountWatcher and mailbox.Metadata (of the account itself). It is safe for concurrent use.
+// mailbox.SpecialUser, mailbox.ACLKeeper, mailbox.AccountWatcher and mailbox.Metadata (of the account itself). It is safe for
+// concurrent use.
 type Account struct {
 	*account
 	closed atomic.Bool

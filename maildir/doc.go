@@ -51,6 +51,8 @@
 //	subscriptions              versions 1 and 2 of Dovecot             under subscriptions.lock
 //	maildirsize                quota                                   appended to
 //	maildirfolder              marks a folder
+//	dovecot-acl                access control list of a folder         under dovecot-acl.lock
+//	dovecot-acl-list           Dovecot's cache of these lists; removed when one changes
 //	goniec-index               cache; may be deleted
 //	goniec-derived             cache; may be deleted
 //	goniec-floor               what the index may not forget: deleting it risks mod-sequences that go down
@@ -63,6 +65,14 @@
 //	goniec-lock, goniec-pop3-lock, goniec-move-lock    flock(2) between our processes
 //	courierimap*               Courier's UIDs, keywords and subscriptions, read once. Courier 5 names folders in UTF-8: those
 //	                           show after Account.Check has renamed them
+//
+// # Access control lists
+//
+// dovecot-acl is kept (mailbox.ACLKeeper) and not enforced: mailbox.WithSharing does that. It means to us what it means
+// to Dovecot 2.3, but that an owner has all rights whatever the list says. Comments, and rights that only Dovecot
+// knows, stay; a file with a line that is not understood gives nobody any right and is not overwritten. The files that
+// tell Dovecot who shares with whom (acl_shared_dict) are not kept: Dovecot lists a folder that was shared here after
+// "doveadm acl" has looked, and we list one that was shared there after mailbox.SharedStore's Reindex.
 //
 // # Other programs
 //

@@ -1,11 +1,15 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"io"
 	"log/slog"
+	"path/filepath"
 	"time"
 
 	"github.com/goniec-mail/goniec"
+	"github.com/goniec-mail/goniec/auth"
 	"github.com/goniec-mail/goniec/auth/passwd"
 	"github.com/goniec-mail/goniec/delivery"
 	"github.com/goniec-mail/goniec/imap"
@@ -40,11 +44,18 @@ func compose(o *options, log io.Writer) (_ *system, err error) {
 	if err != nil {
 		return nil, err
 	}
+	shares, err := mailbox.OpenShareFiles(nil, filepath.Join(o.data, "shares"))
+	if err != nil {
+		return nil, err
+	}
 	spool, history, err := o.openQueue(logger)
 	if err != nil {
 		return nil, err
 	}
-	store := mailbox.WithFolders(&maildir.Store{Root: o.mail, Logger: logger}, mailbox.UsualFolders()...)
+	mail := mailbox.WithFolders(&maildir.Store{Root: o.mail, Logger: logger}, mailbox.UsualFolders()...)
+	store := mailbox.WithSharing(mail, mailbox.Sharing{
+		Index: shares, PublicUser: o.public, Canonical: auth.FoldName, Exists: exists(directory),
+	})
 	local := delivery.Router{Directory: directory, Store: store, Postmaster: o.postmaster, Logger: logger}
 	router := local
 	router.Relay, router.MayRelay = road, delivery.Trusted(o.trusted...)
@@ -56,7 +67,7 @@ func compose(o *options, log io.Writer) (_ *system, err error) {
 	local.MayRelay = func(*goniec.Envelope) bool { return false }
 
 	hands := &control.Server{Queue: q, Logger: logger}
-	return &system{queue: q, spool: spool, history: history, control: hands, policies: policies, socket: socketPath(o.data), hold: o.hold, services: listening(
+	return &system{queue: q, spool: spool, history: history, shares: shares, control: hands, policies: policies, socket: socketPath(o.data), hold: o.hold, services: listening(
 		service{"receive", "smtp", o.smtp, &smtp.Server{
 			Addr: o.smtp, Hostname: o.hostname, TLSConfig: tlsConfig, Logger: logger, BareNewlines: o.bareNewlines,
 			Handler: smtp.DeliverTo(q), Trace: refusals,
@@ -84,6 +95,21 @@ func compose(o *options, log io.Writer) (_ *system, err error) {
 			Store: store, Auth: users, AllowInsecureAuth: o.insecureAuth, MaxConnsPerIP: o.perAddress,
 		}},
 	)}, nil
+}
+
+// exists tells whether mail for a name gets into an account of that name: whether folders can be shared with it.
+func exists(d delivery.Directory) func(ctx context.Context, user string) (bool, error) {
+	return func(ctx context.Context, user string) (bool, error) {
+		addr, err := goniec.ParseAddress(user)
+		if err != nil {
+			return false, nil
+		}
+		e, err := d.Lookup(ctx, addr)
+		if errors.Is(err, delivery.ErrNotFound) {
+			return false, nil
+		}
+		return e.User == user, err
+	}
 }
 
 // implicitTLS serves TLS from the first octet.

@@ -24,6 +24,7 @@ type options struct {
 	data, hostname, users, mail  string
 	smtp, submission, lmtp, pop3 string
 	imap, imaps, nextHop         string
+	public                       string // whose folders everybody sees
 	postmaster                   goniec.Address
 	notices                      queue.Notices
 	domains, relayDomains        []string
@@ -56,6 +57,7 @@ func parseFlags(args []string, stderr io.Writer) (*options, error) {
 	f.StringVar(&o.users, "users", "", "passwd-`file` with lines user@domain:{SCHEME}hash; without it, the demo's accounts")
 	f.StringVar(&o.mail, "mail", "", "`pattern` of a user's Maildir, such as /srv/mail/{domain}/{local}/Maildir (default DATA/mail/{domain}/{local})")
 	f.TextVar(&o.postmaster, "postmaster", goniec.Address{}, "`address` that gets mail for postmaster, who must always be reachable (default the account postmaster of our first domain; alice in the demo)")
+	f.StringVar(&o.public, "public", "", "`user` whose folders others see below Shared, as far as their access control lists say")
 	f.TextVar(&o.notices, "notices", queue.NoticeResource|queue.NoticeSoftware, "of what postmaster is told, a comma-separated `list` of bounce, delay, policy, protocol, resource, software")
 	f.StringVar(&trusted, "trusted", "", "networks that may send to other domains, a comma-separated `list` of CIDRs")
 	f.IntVar(&o.perAddress, "max-per-address", 0, "connections that one address may have to read mail, for each service; 0 is 100, negative no limit")

@@ -51,6 +51,7 @@ type system struct {
 	services []service
 	queue    *queue.Queue
 	spool    *queue.FileStore
+	shares   io.Closer
 	history  *queue.FileHistory
 	control  *control.Server
 	policies *dnsmx.STS // nil = none
@@ -60,7 +61,7 @@ type system struct {
 
 // run serves until ctx ends or a service fails.
 func (s *system) run(ctx context.Context, o *options, out io.Writer) (err error) {
-	defer func() { err = errors.Join(err, s.spool.Close(), s.history.Close()) }()
+	defer func() { err = errors.Join(err, s.spool.Close(), s.history.Close(), s.shares.Close()) }()
 	if len(s.services) == 0 {
 		return errors.New("nothing to serve: every address is empty")
 	}

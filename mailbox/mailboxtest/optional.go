@@ -30,6 +30,7 @@ var optionalScenarios = []scenario{
 	{"I15_QuotaAll", LacksAppend, testQuotaAll},
 	{"UIDAppender", LacksAppend, testUIDAppender},
 	{"SpecialUse", LacksFolders, testSpecialUse},
+	{"ACLKeeper", LacksFolders, testACLKeeper},
 	{"I15_MultiAppenderFails", LacksAppend, testMultiAppenderFails},
 }
 

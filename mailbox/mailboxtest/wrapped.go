@@ -170,6 +170,7 @@ func accountOperations(f *fixture) map[mailbox.OpKind]func() error {
 	if o, ok := mailbox.As[mailbox.SpecialUser](f.acc); ok {
 		all[mailbox.OpSetSpecialUse] = func() error { return o.SetSpecialUse(f.ctx, "INBOX", mailbox.UseAll) }
 	}
+	aclOperations(f, all)
 	if o, ok := mailbox.As[mailbox.AccountWatcher](f.acc); ok {
 		all[mailbox.OpWatchAccount] = func() error { return o.WatchAccount(f.ctx, func(string) {}) }
 	}
