@@ -277,7 +277,7 @@ func TestR04_ShutdownDuringAppends(t *testing.T) {
 func TestI15_DiskFailsAtEachCall(t *testing.T) {
 	const command = "APPEND INBOX {10+}\r\n0123456789 {10+}\r\n0123456789 {10+}\r\n0123456789"
 	var armed atomic.Int64 // the call that fails, counted from the command on; 0 = none
-	step := int64(5) // a sample; all of them in the long form
+	step := int64(5)       // a sample; all of them in the long form
 	if peertest.LongForm() {
 		step = 1
 	}
