@@ -53,6 +53,10 @@ type RouteHost struct {
 	Port  uint16       // 0 = the protocol's default (25 for SMTP)
 	Addrs []netip.Addr // in the order in which they are tried; empty = the dialer resolves Name
 
+	// ServerName is the name that TLS asks for (SNI, RFC 6066 §3). "" = Name. A DANE host behind a CNAME is asked for its TLSA base
+	// domain (RFC 7672 §8.1), whatever name the MX record gives it.
+	ServerName string
+
 	TLS      TLSLevel // what this host needs
 	TLSNames []string // names of which one must be in the certificate at TLSVerified and TLSDANE; empty = Name
 	// Verify judges the handshake at TLSDANE (RFC 7672). nil refuses every certificate at that level.

@@ -14,7 +14,7 @@ import (
 // limits. Trouble is not kept. Set the fields before use; it is safe for concurrent use.
 type Cache struct {
 	Resolver Resolver      // required
-	Size     int           // answers kept; 0 = 10,000
+	MaxBytes int           // octets that the answers kept may take, by a close estimate; 0 = 16 MiB; negative = no limit
 	MinTTL   time.Duration // answers with a lower TTL are kept so long; 0 = 5 s; negative = none
 	MaxTTL   time.Duration // 0 = 1 day
 	MaxNoTTL time.Duration // longest time a denial is kept; 0 = 15 min (RFC 2308 §5 allows hours)
@@ -37,10 +37,36 @@ type cached struct {
 func (c *Cache) init() {
 	c.once.Do(func() {
 		c.cache = otter.Must(&otter.Options[string, cached]{
-			MaximumSize:      limit(c.Size, 10_000),
+			MaximumWeight:    uint64(limit(c.MaxBytes, 16<<20)),
+			Weigher:          weigh,
 			ExpiryCalculator: otter.ExpiryWritingFunc(func(e otter.Entry[string, cached]) time.Duration { return e.Value.keep }),
 		})
 	})
+}
+
+// entryBytes is what an answer costs beside its records: the cache's own node, the key's and the value's headers.
+const entryBytes = 300
+
+// weigh estimates the octets of an answer.
+func weigh(key string, v cached) uint32 {
+	n := entryBytes + len(key) + len(v.meta.Name)
+	switch list := v.list.(type) {
+	case []MX:
+		for _, x := range list {
+			n += 24 + len(x.Host)
+		}
+	case []netip.Addr:
+		n += 24 * len(list)
+	case []string:
+		for _, x := range list {
+			n += 16 + len(x)
+		}
+	case []TLSA:
+		for _, x := range list {
+			n += 32 + len(x.Data)
+		}
+	}
+	return uint32(n)
 }
 
 // ask answers from the cache, or asks and keeps.

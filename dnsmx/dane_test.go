@@ -204,3 +204,22 @@ func TestD03_OneFamilyFails(t *testing.T) {
 		require.Equal(t, goniec.TLSOpportunistic, r.Hosts[0].TLS, family)
 	}
 }
+
+// D03: TLS asks for the TLSA base domain (RFC 7672 §8.1): the name that has the records, on whichever side of a CNAME.
+func TestD03_ServerName(t *testing.T) {
+	c, _ := issue(t, "mx.test", false, nil, nil, time.Now().Add(time.Hour))
+	z := signed(tlsa(3, 1, 1, c))
+	z.CNAME["mx.test"] = "real.test"
+	z.Addrs["real.test"] = addrs("8.8.8.3")
+	name := func() string {
+		r, err := (&dnsmx.Router{Resolver: z, DANE: true}).Route(t.Context(), "x.test")
+		require.NoError(t, err)
+		require.Equal(t, "mx.test", r.Hosts[0].Name)
+		return r.Hosts[0].ServerName
+	}
+	require.Equal(t, "mx.test", name(), "before the CNAME")
+	z.TLSA["_25._tcp.real.test"] = z.TLSA["_25._tcp.mx.test"]
+	require.Equal(t, "real.test", name(), "behind it")
+	z.TLSA = nil
+	require.Empty(t, name(), "no DANE: the host's own name")
+}

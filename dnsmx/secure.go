@@ -83,6 +83,7 @@ func (r *Router) dane(ctx context.Context, domain string, mx Meta, h *candidate)
 		case !meta.Authentic:
 			continue
 		}
+		h.ServerName = base // RFC 7672 §8.1
 		names := []string{base, h.Name, domain}
 		if mx.Name != "" {
 			names = append(names, mx.Name)

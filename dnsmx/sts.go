@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -64,10 +67,15 @@ type STS struct {
 
 	mu     sync.Mutex
 	known  map[string]*STSPolicy
+	bytes  int // that known takes
 	failed map[string]time.Time
 }
 
-// PolicyStore keeps policies by domain. Load returns nil without an error when it has none.
+// PolicyStore keeps policies by domain. Load returns nil without an error when it has none; an error means that it can not tell. One that has
+//
+//	Domains(ctx context.Context) iter.Seq2[string, error]
+//
+// lets STS.Refresh find them.
 type PolicyStore interface {
 	Load(ctx context.Context, domain string) (*STSPolicy, error)
 	Save(ctx context.Context, p *STSPolicy) error
@@ -75,6 +83,7 @@ type PolicyStore interface {
 
 const (
 	maxPolicies = 10_000          // in memory
+	maxBytes    = 16 << 20        // octets in memory, by estimate
 	maxAge      = 31_557_600      // seconds: RFC 8461 §3.2, one year
 	maxPatterns = 200             // of one policy: what memory they may take
 	refetchGap  = 5 * time.Minute // after a failed fetch
@@ -83,19 +92,20 @@ const (
 
 // Policy returns the policy that counts for a recipient's domain now: nil when it has none. A policy
 // that was fetched and has not expired counts, whatever the DNS or the policy's host say now: that is
-// the point of MTA-STS. The error is for ctx only.
+// the point of MTA-STS. The error is ctx's, or a *goniec.Status 451 4.3.0: the Store could not be read, no policy
+// could be fetched anew, and so nobody knows whether there is one that has to be obeyed (RFC 8461 §5.1).
 func (s *STS) Policy(ctx context.Context, domain string) (*STSPolicy, error) {
-	cached := s.cached(ctx, domain)
+	cached, unknown := s.cached(ctx, domain)
 	id, err := s.recordID(ctx, domain)
 	switch {
 	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)
 	case err != nil || id == "":
-		return cached, nil // §5.1: no record now does not withdraw a policy
+		return cached, unknown // §5.1: no record now does not withdraw a policy
 	case cached != nil && cached.ID == id && !s.stale(cached):
 		return cached, nil
 	case !s.mayFetch(domain):
-		return cached, nil
+		return cached, unknown
 	}
 	p, err := s.fetch(ctx, domain, id)
 	if ctx.Err() != nil {
@@ -103,10 +113,46 @@ func (s *STS) Policy(ctx context.Context, domain string) (*STSPolicy, error) {
 	}
 	if err != nil {
 		s.note(domain, err)
-		return cached, nil
+		return cached, unknown
 	}
 	s.keep(ctx, p)
 	return p, nil
+}
+
+// Refresh fetches policies again that grow old, also of domains to which no mail goes for a time: otherwise they would expire, and who can
+// keep us from fetching has won (RFC 8461 §10.2). Call it once a day or so. It goes through the Store if that lists its domains, else
+// through those in memory. The error is of the listing, or ctx's.
+func (s *STS) Refresh(ctx context.Context) error {
+	for domain, err := range s.domains(ctx) {
+		if err != nil {
+			return err
+		}
+		if _, err := s.Policy(ctx, domain); ctx.Err() != nil {
+			return context.Cause(ctx)
+		} else if err != nil {
+			s.log("MTA-STS policy can not be refreshed", domain, err)
+		}
+	}
+	return nil
+}
+
+// domains are those with a known policy.
+func (s *STS) domains(ctx context.Context) iter.Seq2[string, error] {
+	if l, ok := s.Store.(interface {
+		Domains(ctx context.Context) iter.Seq2[string, error]
+	}); ok {
+		return l.Domains(ctx)
+	}
+	s.mu.Lock()
+	names := slices.Sorted(maps.Keys(s.known))
+	s.mu.Unlock()
+	return func(yield func(string, error) bool) {
+		for _, name := range names {
+			if !yield(name, nil) {
+				return
+			}
+		}
+	}
 }
 
 func (s *STS) now() time.Time {
@@ -116,8 +162,8 @@ func (s *STS) now() time.Time {
 	return s.Now()
 }
 
-// cached returns a policy that has not expired.
-func (s *STS) cached(ctx context.Context, domain string) *STSPolicy {
+// cached returns a policy that has not expired; unknown: whether there is one can not be told.
+func (s *STS) cached(ctx context.Context, domain string) (p *STSPolicy, unknown error) {
 	s.mu.Lock()
 	p, ok := s.known[domain]
 	s.mu.Unlock()
@@ -125,14 +171,16 @@ func (s *STS) cached(ctx context.Context, domain string) *STSPolicy {
 		var err error
 		if p, err = s.Store.Load(ctx, domain); err != nil {
 			s.log("MTA-STS policy can not be loaded", domain, err)
-		} else if p != nil {
+			return nil, status(451, 4, 3, 0, "the MTA-STS policy of the domain can not be read now", err)
+		}
+		if p != nil {
 			s.remember(p)
 		}
 	}
 	if p == nil || !s.now().Before(p.Expires()) {
-		return nil
+		return nil, nil
 	}
-	return p
+	return p, nil
 }
 
 // stale reports whether a policy is to be fetched again; a time of fetching in the future is a clock that was wrong.
@@ -231,14 +279,33 @@ func (s *STS) remember(p *STSPolicy) {
 	if s.known == nil {
 		s.known = map[string]*STSPolicy{}
 	}
-	if len(s.known) >= maxPolicies {
-		for domain := range s.known { // any: the store has it still
-			delete(s.known, domain)
+	s.drop(p.Domain)
+	for domain := range s.known { // any: the store has it still
+		if len(s.known) < maxPolicies && s.bytes+p.size() <= maxBytes {
 			break
 		}
+		s.drop(domain)
 	}
+	s.bytes += p.size()
 	s.known[p.Domain] = p
 	delete(s.failed, p.Domain)
+}
+
+// drop forgets a policy. s.mu is held.
+func (s *STS) drop(domain string) {
+	if p := s.known[domain]; p != nil {
+		s.bytes -= p.size()
+		delete(s.known, domain)
+	}
+}
+
+// size estimates the octets that a policy takes.
+func (p *STSPolicy) size() int {
+	n := 300 + len(p.Domain) + len(p.ID)
+	for _, mx := range p.MX {
+		n += 16 + len(mx)
+	}
+	return n
 }
 
 func (s *STS) log(msg, domain string, err error) {
@@ -253,7 +320,7 @@ var ErrSTSPolicy = errors.New("invalid MTA-STS policy")
 // ParseSTSPolicy reads the text of a policy (RFC 8461 §3.2). Domain, ID and Fetched stay empty.
 func ParseSTSPolicy(text string) (*STSPolicy, error) {
 	p := &STSPolicy{MaxAge: -1}
-	version := false
+	version := ""
 	for line := range strings.SplitSeq(text, "\n") {
 		line = strings.TrimRight(line, "\r \t")
 		if line == "" {
@@ -265,9 +332,9 @@ func ParseSTSPolicy(text string) (*STSPolicy, error) {
 		}
 		key, value = strings.TrimSpace(key), strings.TrimSpace(value)
 		switch {
-		case key == "version":
-			version = value == "STSv1"
-		case key == "mode" && p.Mode == "": // the first of several counts
+		case key == "version" && version == "": // §3.2: the first of several counts
+			version = value
+		case key == "mode" && p.Mode == "":
 			p.Mode = STSMode(value)
 		case key == "mx":
 			if !validPattern(value) || len(p.MX) == maxPatterns {
@@ -283,7 +350,7 @@ func ParseSTSPolicy(text string) (*STSPolicy, error) {
 		}
 	}
 	switch {
-	case !version:
+	case version != "STSv1":
 		return nil, fmt.Errorf("%w: not version STSv1", ErrSTSPolicy)
 	case p.Mode != STSEnforce && p.Mode != STSTesting && p.Mode != STSNone:
 		return nil, fmt.Errorf("%w: mode %.20q", ErrSTSPolicy, string(p.Mode))

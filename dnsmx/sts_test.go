@@ -206,7 +206,7 @@ func TestD04_Records(t *testing.T) {
 }
 
 func TestD04_PolicyText(t *testing.T) {
-	p, err := dnsmx.ParseSTSPolicy(strings.ReplaceAll(enforce, "\r\n", "\n") + "max_age: 1\nmode: none\nfuture: x\n\n")
+	p, err := dnsmx.ParseSTSPolicy(strings.ReplaceAll(enforce, "\r\n", "\n") + "max_age: 1\nmode: none\nversion: STSv2\nfuture: x\n\n")
 	require.NoError(t, err)
 	require.Equal(t, dnsmx.STSEnforce, p.Mode)
 	require.Equal(t, 7*24*time.Hour, p.MaxAge)
@@ -310,6 +310,222 @@ func TestPolicyDir(t *testing.T) {
 	require.NoError(t, faultfs.WriteFile(dir, "x.test.sts", []byte("something else"), 0o600))
 	_, err = d.Load(t.Context(), "x.test")
 	require.ErrorContains(t, err, "not of format")
+}
+
+// sickStore is a PolicyStore that can not be read, or not be written.
+type sickStore struct {
+	dnsmx.PolicyStore
+	load, save error
+}
+
+func (s *sickStore) Load(ctx context.Context, domain string) (*dnsmx.STSPolicy, error) {
+	if s.load != nil {
+		return nil, s.load
+	}
+	return s.PolicyStore.Load(ctx, domain)
+}
+
+func (s *sickStore) Save(ctx context.Context, p *dnsmx.STSPolicy) error {
+	if s.save != nil {
+		return s.save
+	}
+	return s.PolicyStore.Save(ctx, p)
+}
+
+// D04: a store that can not be read is no licence to send in clear text: what memory or the policy's host know counts, and without
+// either the mail waits.
+func TestD04_UnreadableStore(t *testing.T) {
+	dir, err := faultfs.OS{}.OpenDir(t.TempDir())
+	require.NoError(t, err)
+	defer dir.Close()
+	store := &sickStore{PolicyStore: &dnsmx.PolicyDir{Dir: dir}}
+	h, z := &host{text: enforce}, stsZone("1")
+	route := func(s *dnsmx.STS) string {
+		r, err := (&dnsmx.Router{Resolver: z, STS: s}).Route(t.Context(), "x.test")
+		if err != nil {
+			return show(r, err)
+		}
+		return r.Hosts[0].TLS.String()
+	}
+	restart := func() *dnsmx.STS { return &dnsmx.STS{Resolver: z, Fetch: h.fetch, Store: store} }
+	s := restart()
+	require.Equal(t, "verified", route(s))
+
+	store.load, store.save = errors.New("input/output error"), errors.New("input/output error")
+	require.Equal(t, "verified", route(s), "memory knows it")
+	require.Equal(t, "verified", route(restart()), "it is fetched anew")
+	for name, change := range map[string]func(){
+		"no record":         func() { z.TXT = nil },
+		"record in trouble": func() { z.Errors["_mta-sts.x.test"] = dnsmx.ErrServFail },
+		"no policy host":    func() { h.err = errors.New("connection refused") },
+		"a bad policy":      func() { h.text = "junk" },
+	} {
+		h, z = &host{text: enforce}, stsZone("1")
+		change()
+		sick := restart()
+		require.Equal(t, "451 4.3.0", route(sick), name)
+		require.Equal(t, "451 4.3.0", route(sick), name)
+	}
+	h, z = &host{}, stsZone("1")
+	z.TXT = nil
+	store.load = nil
+	require.Equal(t, "verified", route(restart()), "the store is well again")
+	// A file that something else has written is such trouble too, until a policy takes its place.
+	require.NoError(t, faultfs.WriteFile(dir, "x.test.sts", []byte("something else"), 0o600))
+	require.Equal(t, "451 4.3.0", route(restart()))
+	h, z, store.save = &host{text: enforce}, stsZone("2"), nil
+	require.Equal(t, "verified", route(restart()))
+	z.TXT = nil
+	require.Equal(t, "verified", route(restart()))
+}
+
+// D04: Refresh keeps policies alive that no mail asks for; one whose record is gone is left to expire.
+func TestD04_Refresh(t *testing.T) {
+	for _, stored := range []bool{true, false} {
+		now := time.Unix(1_700_000_000, 0)
+		h, z := &host{text: enforce}, stsZone("1")
+		s := &dnsmx.STS{Resolver: z, Fetch: h.fetch, Now: func() time.Time { return now }}
+		if stored {
+			dir, err := faultfs.OS{}.OpenDir(t.TempDir())
+			require.NoError(t, err)
+			defer dir.Close()
+			require.NoError(t, faultfs.WriteFile(dir, "unrelated", nil, 0o600))
+			s.Store = &dnsmx.PolicyDir{Dir: dir}
+		}
+		_, err := s.Policy(t.Context(), "x.test")
+		require.NoError(t, err)
+		for range 30 { // a week's policy, a month without mail
+			now = now.Add(25 * time.Hour)
+			require.NoError(t, s.Refresh(t.Context()))
+		}
+		require.Equal(t, 31, h.asked)
+		h.err = errors.New("somebody is in the way")
+		now = now.Add(6 * 24 * time.Hour)
+		require.NoError(t, s.Refresh(t.Context()))
+		p, err := s.Policy(t.Context(), "x.test")
+		require.NoError(t, err)
+		require.NotNil(t, p, "for the rest of its life")
+		now = now.Add(2 * 24 * time.Hour)
+		require.NoError(t, s.Refresh(t.Context()))
+		p, err = s.Policy(t.Context(), "x.test")
+		require.NoError(t, err)
+		require.Nil(t, p)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		require.ErrorIs(t, s.Refresh(ctx), context.Canceled)
+	}
+}
+
+// policyHost is a real HTTPS server for mta-sts.x.test.
+type policyHost struct {
+	*httptest.Server
+	cert    *x509.Certificate
+	handler http.HandlerFunc
+	asked   int
+}
+
+func newPolicyHost(t *testing.T) *policyHost {
+	cert, key := issue(t, "mta-sts.x.test", true, nil, nil, time.Now().Add(time.Hour))
+	h := &policyHost{cert: cert}
+	h.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h.asked++
+		if r.Host != "mta-sts.x.test" || r.URL.Path != "/.well-known/mta-sts.txt" {
+			http.NotFound(w, r)
+			return
+		}
+		h.handler(w, r)
+	}))
+	h.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{cert.Raw}, PrivateKey: key}}}
+	h.Config.ErrorLog = log.New(io.Discard, "", 0)
+	h.StartTLS()
+	t.Cleanup(h.Close)
+	return h
+}
+
+// fetcher reaches the host; trusting says whether its certificate is known.
+func (h *policyHost) fetcher(trusting bool) *dnsmx.PolicyFetcher {
+	roots := x509.NewCertPool()
+	if trusting {
+		roots.AddCert(h.cert)
+	}
+	return &dnsmx.PolicyFetcher{Client: &http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: roots},
+		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, network, h.Listener.Addr().String())
+		},
+	}}}
+}
+
+// D04, the whole of it with a real policy host: what is fetched counts, is kept on disk over a restart, refreshed before it expires, and
+// nothing that a bad host says takes it away.
+func TestD04_RealHost(t *testing.T) {
+	h, z, now := newPolicyHost(t), stsZone("1"), time.Now()
+	say := func(text string) {
+		h.handler = func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "text/plain")
+			_, _ = io.WriteString(w, text)
+		}
+	}
+	dir, err := faultfs.OS{}.OpenDir(t.TempDir())
+	require.NoError(t, err)
+	defer dir.Close()
+	fetcher := h.fetcher(true)
+	restart := func() *dnsmx.Router {
+		return &dnsmx.Router{Resolver: z, STS: &dnsmx.STS{
+			Resolver: z, Fetch: fetcher.Fetch, Store: &dnsmx.PolicyDir{Dir: dir}, Now: func() time.Time { return now },
+		}}
+	}
+	route := func(r *dnsmx.Router) string {
+		got, err := r.Route(t.Context(), "x.test")
+		if err != nil {
+			return show(got, err)
+		}
+		require.Len(t, got.Hosts, 1)
+		return got.Hosts[0].TLS.String()
+	}
+	say(strings.Replace(enforce, "enforce", "testing", 1))
+	r := restart()
+	require.Equal(t, "opportunistic", route(r))
+	say(enforce)
+	z.TXT["_mta-sts.x.test"] = []string{"v=STSv1; id=2;"}
+	require.Equal(t, "verified", route(r), "a new id")
+	require.Equal(t, 2, h.asked)
+	require.Equal(t, "verified", route(restart()), "from the disk")
+	require.Equal(t, 2, h.asked)
+
+	z.TXT["_mta-sts.x.test"] = []string{"v=STSv1; id=3;"}
+	for name, bad := range map[string]func(){
+		"redirect": func() {
+			h.handler = func(w http.ResponseWriter, r *http.Request) {
+				http.Redirect(w, r, "/.well-known/mta-sts.txt?again", http.StatusMovedPermanently)
+			}
+		},
+		"too large": func() { say(enforce + strings.Repeat("x: y\n", 20_000)) },
+		"not text": func() {
+			h.handler = func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<html>") }
+		},
+		"junk":        func() { say("mode: none") },
+		"certificate": func() { say(strings.Replace(enforce, "enforce", "none", 1)); fetcher = h.fetcher(false) },
+	} {
+		bad()
+		before := h.asked
+		require.Equal(t, "verified", route(restart()), name)
+		require.LessOrEqual(t, h.asked-before, 1, "no redirect is followed")
+		fetcher = h.fetcher(true)
+	}
+	say(strings.Replace(enforce, "mx.test", "other.test", 1))
+	require.Equal(t, "451 4.7.5", route(restart()), "our exchanger is no longer among them")
+
+	say(enforce)
+	now = now.Add(6 * 24 * time.Hour) // of seven
+	before := h.asked
+	require.Equal(t, "verified", route(restart()))
+	require.Equal(t, before+1, h.asked, "refreshed before it expires")
+	h.Close()
+	now = now.Add(6 * 24 * time.Hour)
+	require.Equal(t, "verified", route(restart()), "and so it holds another six days")
+	now = now.Add(2 * 24 * time.Hour)
+	require.Equal(t, "opportunistic", route(restart()), "expired, with nobody to ask")
 }
 
 func FuzzParseSTSPolicy(f *testing.F) {

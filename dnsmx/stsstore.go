@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"strconv"
 	"strings"
 	"sync"
@@ -54,6 +55,22 @@ func (d *PolicyDir) Save(_ context.Context, p *STSPolicy) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return faultfs.WriteFile(d.Dir, name, b.Bytes(), 0o600)
+}
+
+// Domains yields the domains with a policy, expired ones too.
+func (d *PolicyDir) Domains(context.Context) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		names, err := d.Dir.Names()
+		if err != nil {
+			yield("", err)
+			return
+		}
+		for _, name := range names {
+			if domain, ok := strings.CutSuffix(name, ".sts"); ok && !yield(domain, nil) {
+				return
+			}
+		}
+	}
 }
 
 // policyFile is the name of a domain's file; a domain is checked, since it comes from an address.

@@ -67,7 +67,12 @@ func (s *settings) handle(ctx context.Context, nc *netserver.Conn) {
 	defer c.in.Release()
 	defer c.leave()
 	c.untagged("OK", "CAPABILITY "+c.capabilities(), c.name+" ready")
-	err := c.loop(ctx)
+	c.finish(ctx, c.loop(ctx))
+}
+
+// finish takes leave of the client, after loop's error, and logs the session.
+func (c *conn) finish(ctx context.Context, err error) {
+	nc := c.net
 	_ = c.flush()
 	c.log.LogAttrs(ctx, slog.LevelInfo, "session",
 		slog.String("remote", nc.RemoteAddr().String()), slog.String("user", c.user), slog.Int("commands", c.commands),

@@ -24,8 +24,9 @@ const (
 	itemPreview       // RFC 8970
 	itemEmailID       // RFC 8474
 	itemThreadID
-	itemSection // BODY[…], RFC822…
-	itemBinary  // BINARY[…]
+	itemStructure // no item of a client: of what bodies and sections are made
+	itemSection   // BODY[…], RFC822…
+	itemBinary    // BINARY[…]
 	itemBinarySize
 )
 

@@ -74,20 +74,14 @@ func (w *fetchWriter) run(ctx context.Context, uids mailbox.UIDSet) error {
 // fromIndex answers from the store's index and its kept bytes. Messages are opened only where the
 // store knows too little of them.
 func (w *fetchWriter) fromIndex(ctx context.Context, uids mailbox.UIDSet) error {
-	ch, err := w.c.box.mb.Changes(ctx, 0)
+	ch, err := mailbox.List(ctx, w.c.box.mb, uids)
 	if err != nil {
 		return failed(err)
 	}
 	w.begin(ch.State)
 	var chunk []mailbox.Meta
-	last, found := uids.Max(), 0
+	found := 0
 	for m := range ch.Messages {
-		if m.UID > last {
-			break
-		}
-		if !uids.Contains(m.UID) {
-			continue
-		}
 		found++
 		if chunk = append(chunk, m); len(chunk) == fetchChunk {
 			if err := w.chunk(ctx, chunk); err != nil {
@@ -336,12 +330,10 @@ func (w *fetchWriter) send(ctx context.Context) error {
 
 // copy streams a literal. Memory does not depend on its size, nor on how fast the client reads.
 func (w *fetchWriter) copy(b literalBody) error {
-	buf := copyBuffers.Get().(*[]byte)
-	defer copyBuffers.Put(buf)
 	if c, ok := b.r.(io.Closer); ok {
 		defer c.Close()
 	}
-	n, err := io.CopyBuffer(struct{ io.Writer }{&w.c.out}, struct{ io.Reader }{io.LimitReader(b.r, b.size)}, *buf)
+	n, err := w.c.out.ReadFrom(io.LimitReader(b.r, b.size))
 	if err == nil && n < b.size {
 		err = io.ErrUnexpectedEOF
 	}

@@ -46,6 +46,26 @@ func takeBack(ctx context.Context, m Mailbox, uids UIDSet, cause error) error {
 	return cause
 }
 
+// List returns what Changes(ctx, 0) does, with the messages of uids alone. Without a Lister the folder is gone through.
+func List(ctx context.Context, m Mailbox, uids UIDSet) (*Changes, error) {
+	if l, ok := As[Lister](m); ok {
+		return l.List(ctx, uids)
+	}
+	ch, err := m.Changes(ctx, 0)
+	if err != nil {
+		return nil, err
+	}
+	some := *ch
+	some.Messages = func(yield func(Meta) bool) {
+		for meta := range ch.Messages {
+			if uids.Contains(meta.UID) && !yield(meta) {
+				return
+			}
+		}
+	}
+	return &some, nil
+}
+
 // Count fills in what s does not know of Unseen, Deleted and Size, s being a State of m. Flags are
 // counted from the index; only messages whose size is not known are asked for their content's
 // size. The result belongs to the moment of the call, and its Messages too.

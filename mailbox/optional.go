@@ -29,6 +29,12 @@ type NewMessage struct {
 	Options AppendOptions
 }
 
+// Lister tells of some messages without going through all.
+type Lister interface {
+	// List is Changes(ctx, 0) with the messages of uids alone.
+	List(ctx context.Context, uids UIDSet) (*Changes, error)
+}
+
 // Derived keeps opaque bytes that were computed from a message's immutable content, so that they
 // need not be computed again: wire-ready ENVELOPE and BODYSTRUCTURE above all. They are a cache: a
 // store may drop them at any time. kind names and versions the computation ("imap.envelope/1").

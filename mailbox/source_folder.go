@@ -235,9 +235,11 @@ func (f *sourceFolder) changes(since ModSeq, id string) *Changes {
 	}
 	if ch.Known {
 		first := sort.Search(len(f.expunges), func(i int) bool { return f.expunges[i].at > since })
+		var gone UIDSetBuilder
 		for _, e := range f.expunges[first:] {
-			ch.Expunged = ch.Expunged.Union(e.uids)
+			gone.AddSet(e.uids)
 		}
+		ch.Expunged = gone.Set()
 	}
 	ch.Messages = func(yield func(Meta) bool) {
 		for i := range entries {

@@ -47,7 +47,12 @@ func (a *account) prepare(ctx context.Context) error {
 	if err := makeDirs(a.root); err != nil {
 		return err
 	}
-	return a.recoverTree(ctx)
+	err := a.recoverTree(ctx)
+	if denied(err) {
+		a.store.log("a renaming that is only half done can not be finished", "account", a.path, "err", err)
+		err = nil
+	}
+	return err
 }
 
 // makeDirs makes tmp, new and cur where they are missing. Another process may have made them just

@@ -38,7 +38,7 @@ func (m *Mailbox) AppendAll(ctx context.Context, msgs iter.Seq2[mailbox.NewMessa
 		}
 		file, err := f.acct.store.spoolTo(ctx, f.tmp, msg.Msg, stampOf(msg.Options.Date))
 		if err != nil {
-			return nil, m.vanished(f, err)
+			return nil, m.vanished(f, refused(err))
 		}
 		job.items = append(job.items, appendItem{file: file, options: msg.Options})
 		if err := file.dated(f.tmp); err != nil {
@@ -289,7 +289,7 @@ func (f *folder) commitAppends(jobs []*appendJob) error {
 			uids = append(uids, uid)
 		}
 	}
-	f.logUIDs(uids)
+	f.noteMessages(s.t.withUIDs(uids))
 	f.changed()
 	f.noteOwn()
 	return f.settle()

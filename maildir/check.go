@@ -36,7 +36,7 @@ func (p Problem) String() string {
 // what can be without touching a message's content or UID. It may run while the account is in use. The error
 // is for what could not be looked at.
 //
-// It finds: directories that are no folders' (not repaired), folders without new/, cur/ or tmp/, files in tmp/ older
+// It finds: directories that are no folders' (repaired where the name is UTF-8, as Courier writes since version 5), folders without new/, cur/ or tmp/, files in tmp/ older
 // than 36 hours, entries that are no files (not repaired), several files of one message, sizes in names that are
 // wrong (not repaired: they are not believed), a damaged uidlist or index, folders half made or half removed, a wrong count in maildirsize.
 func (a *Account) Check(ctx context.Context, repair bool) ([]Problem, error) {
@@ -105,7 +105,7 @@ func (c *checker) tree() {
 				c.report("", n, "folder half made or half removed", func() error { c.a.discard(n); return nil })
 			}
 		case n[0] == '.' && info.IsDir() && !ok:
-			c.report("", n, "not the name of a folder: not canonical modified UTF-7", nil)
+			c.report("", n, "not the name of a folder: not canonical modified UTF-7", c.a.renameUTF8(n))
 		case n[0] == '.' && ok && !info.IsDir() && info.Mode&fs.ModeSymlink != 0:
 			c.report("", n, "a symbolic link is not followed", nil)
 		}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 
 	"github.com/goniec-mail/goniec"
 	"github.com/goniec-mail/goniec/mailbox"
@@ -29,10 +28,13 @@ func (a *Account) Move(ctx context.Context, from string, uids mailbox.UIDSet, to
 		return mailbox.CopyResult{}, err
 	}
 	defer t.release()
+	if err := t.src.writable(ctx); err != nil {
+		return mailbox.CopyResult{}, err // before anything is copied
+	}
 	// One move at a time: two of the same message would leave two copies.
 	unlock, err := a.lockMoves(ctx)
 	if err != nil {
-		return mailbox.CopyResult{}, err
+		return mailbox.CopyResult{}, refused(err)
 	}
 	defer unlock()
 	res, err := t.copy(ctx, uids, false)
@@ -56,7 +58,7 @@ func (a *account) lockMoves(ctx context.Context) (unlock func(), err error) {
 	if err := a.moves.lock(ctx); err != nil {
 		return nil, err
 	}
-	file, err := a.root.OpenFile(moveLockName, os.O_RDWR|os.O_CREATE, 0o600)
+	file, err := openLock(a.root, moveLockName)
 	if err == nil {
 		if err = flock(ctx, file, true); err != nil {
 			_ = file.Close()
@@ -84,6 +86,15 @@ func splitMoved(all mailbox.CopyResult, gone mailbox.UIDSet) (moved mailbox.Copy
 		}
 	}
 	return moved, b.Set()
+}
+
+// writable returns mailbox.ErrReadOnly for a folder that is only read.
+func (f *folder) writable(ctx context.Context) (err error) {
+	if err := f.enter(ctx, true); err != nil {
+		return err
+	}
+	f.leave(&err)
+	return err
 }
 
 // expungeSet is Expunge without giving room back to the quota.
@@ -192,14 +203,15 @@ func (t *transfer) stageOne(ctx context.Context, r *rec, name string) (item appe
 	base, _ := splitInfo(name)
 	m := &stored{tmp: s.names.next(), fileSize: sizeIn(base, keyFileSize), netSize: sizeIn(base, keyNetSize), date: r.getDate()}
 	if m.fileSize >= 0 && m.netSize >= m.fileSize && m.date != noDate {
-		err = f.cur.Link(name, t.dst.tmp, m.tmp)
+		dir, file := f.place(name)
+		err = dir.Link(file, t.dst.tmp, m.tmp)
 		if err == nil {
 			item.file = m
 			return item, nil
 		}
 	}
 	// Its sizes are not known, or there are no links here: it is read through.
-	c, err := openContent(f.cur.Dir, name)
+	c, err := openContent(f.place(name))
 	if err != nil {
 		return item, err
 	}
@@ -210,7 +222,7 @@ func (t *transfer) stageOne(ctx context.Context, r *rec, name string) (item appe
 	}
 	date := dateStamp(info.ModTime)
 	if item.file, err = s.spoolTo(ctx, t.dst.tmp, goniec.NewReader(c), &date); err != nil {
-		return item, fmt.Errorf("copy UID %d: %w", r.uid, err)
+		return item, fmt.Errorf("copy UID %d: %w", r.uid, refused(err))
 	}
 	if err = item.file.dated(t.dst.tmp); err != nil {
 		_ = t.dst.tmp.Remove(item.file.tmp)

@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"math"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/goniec-mail/goniec/faultfs"
+	"github.com/goniec-mail/goniec/internal/mutf7"
 	"github.com/goniec-mail/goniec/mailbox"
 )
 
@@ -16,7 +19,10 @@ import (
 //	courierimapuiddb               "1 <UIDVALIDITY> <UIDNEXT>", then "<UID> <file name>"
 //	courierimapkeywords/:list      keywords, one a line; an empty line; "<file name>:<number> <number>..."
 //	courierimapkeywords/<name>     a message's keywords, one a line, changed after :list was written
-//	courierimapsubscribed          "INBOX.Name.Name", one a line
+//	courierimapkeywords/.<n>.<name>    the same, older: the highest n counts, and only if the file above is not there
+//	courierimapsubscribed          "INBOX.Name.Name", one a line, in modified UTF-7, or in UTF-8 since version 5
+//
+// <file name> is without the info behind ":".
 const (
 	courierUIDs          = "courierimapuiddb"
 	courierKeywords      = "courierimapkeywords"
@@ -98,32 +104,63 @@ func (f *folder) courierKeywords() (map[string][]string, error) {
 		return nil, err
 	}
 	byBase := make(map[string][]string)
-	if text, err := faultfs.ReadFile(d, courierList, courierLimit); err == nil {
-		parseCourierList(string(text), byBase)
+	text, err := readOptional(d, courierList, courierLimit)
+	if err != nil {
+		return nil, err
 	}
-	for _, name := range files {
-		if name == courierList || name[0] == '.' {
-			continue
+	parseCourierList(text, byBase)
+	for base, name := range courierUpdates(files) {
+		if text, err = readOptional(d, name, 64<<10); err != nil {
+			return nil, err
 		}
-		if text, err := faultfs.ReadFile(d, name, 64<<10); err == nil {
-			base, _ := splitInfo(name)
-			byBase[base] = atoms(strings.Split(string(text), "\n"))
-		}
+		lines, _, _ := strings.Cut(text, "\n\n")
+		byBase[base] = atoms(strings.Split(lines, "\n"))
 	}
 	return byBase, nil
+}
+
+// readOptional reads a file that need not be there. Trouble with the disk is an error: these files are read only once.
+func readOptional(d faultfs.Dir, name string, limit int64) (string, error) {
+	text, err := faultfs.ReadFile(d, name, limit)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	return string(text), err
+}
+
+// courierUpdates picks the newest update file of each message.
+func courierUpdates(files []string) map[string]string {
+	newest, ranks := make(map[string]string), make(map[string]uint64)
+	for _, name := range files {
+		base, rank := name, uint64(math.MaxUint64)
+		if name[0] == ':' {
+			continue
+		}
+		if name[0] == '.' {
+			number, rest, ok := strings.Cut(name[1:], ".")
+			n, err := strconv.ParseUint(number, 10, 63)
+			if !ok || err != nil {
+				continue // being written
+			}
+			base, rank = rest, n
+		}
+		if base, _ = splitInfo(base); rank > ranks[base] {
+			newest[base], ranks[base] = name, rank
+		}
+	}
+	return newest
 }
 
 func parseCourierList(text string, byBase map[string][]string) {
 	head, rest, _ := strings.Cut(text, "\n\n")
 	names := strings.Split(head, "\n")
 	for line := range strings.Lines(rest) {
-		at := strings.LastIndexByte(line, ':')
-		if at < 0 {
+		base, numbers, ok := strings.Cut(line, ":")
+		if !ok {
 			continue
 		}
-		base, _ := splitInfo(line[:at])
 		var keywords []string
-		for number := range strings.FieldsSeq(line[at+1:]) {
+		for number := range strings.FieldsSeq(numbers) {
 			if i, err := strconv.Atoi(number); err == nil && i >= 0 && i < len(names) {
 				keywords = append(keywords, names[i])
 			}
@@ -153,9 +190,29 @@ func (a *account) courierSubscribed(s *subscriptions) error {
 		if rest, ok := strings.CutPrefix(line, "INBOX."); ok {
 			line = rest
 		}
+		if _, err := mutf7.Decode(line); err != nil && utf8.ValidString(line) {
+			line = mutf7.Encode(line)
+		}
 		if line != "" {
 			s.lines = append(s.lines, line)
 		}
 	}
 	return err
+}
+
+// renameUTF8 returns how to give a directory with a name in UTF-8 the one that we and Dovecot use; nil where that can not be.
+func (a *account) renameUTF8(dir string) func() error {
+	target, err := folderDir(strings.ReplaceAll(dir[1:], ".", "/"))
+	ascii := !strings.ContainsFunc(dir, func(r rune) bool { return r >= utf8.RuneSelf })
+	if err != nil || target == "" || ascii { // in ASCII nobody knows what was meant
+		return nil
+	}
+	if _, err := a.root.Lstat(target); !errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return func() error {
+		a.tree.Lock()
+		defer a.tree.Unlock()
+		return errors.Join(a.root.Rename(dir, a.root, target), a.root.Sync())
+	}
 }

@@ -1,16 +1,20 @@
 package maildir_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -163,6 +167,8 @@ type crashOp struct {
 	unopened bool // nobody has looked at the account before
 	// between judges other states that are allowed: a move may leave both.
 	between func(before, after, now view) error
+	// judge says what else must hold; done: it was acknowledged.
+	judge func(now view, done bool) error
 }
 
 // script does things with a Store and keeps the first error.
@@ -280,6 +286,24 @@ func (t *script) visit(name string) {
 	t.in(name, func(m mailbox.Mailbox) error { _, err := m.Changes(t.ctx, 0); return err })
 }
 
+// last returns the UID of the fourth message in INBOX.
+func (t *script) last() (last mailbox.UID) {
+	t.in("INBOX", func(m mailbox.Mailbox) error {
+		ch, err := m.Changes(t.ctx, 0)
+		if err == nil && ch.State.Messages != 4 {
+			err = errors.New("not shown yet: the disk is full")
+		}
+		if err != nil {
+			return err
+		}
+		for meta := range ch.Messages {
+			last = meta.UID
+		}
+		return nil
+	})
+	return last
+}
+
 func three(t *script) { t.appendTo("INBOX", "one\r\n", "two\r\n", "three\r\n") }
 
 var crashOps = []crashOp{
@@ -295,6 +319,10 @@ var crashOps = []crashOp{
 	{name: "deliver and see", setup: three, run: func(t *script) { t.deliver(hello); t.see() }},
 	{name: "flag and back", setup: func(t *script) { three(t); t.see() }, run: func(t *script) { t.flag("INBOX", 2); t.see(); t.unflag("INBOX", 2) }, between: func(_, _, _ view) error { return nil }},
 	{name: "expunge and see", setup: three, run: func(t *script) { t.expunge("INBOX", 3); t.see() }},
+	// What was delivered a moment ago has an old name in new/ that a crash may bring back.
+	{name: "open and flag", setup: func(t *script) { three(t); t.deliver(hello) }, unopened: true, run: func(t *script) { t.flag("INBOX", t.last()) }},
+	{name: "open and expunge", setup: func(t *script) { three(t); t.deliver(hello) }, unopened: true, run: func(t *script) { t.expunge("INBOX", t.last()) }},
+	{name: "open and move", setup: func(t *script) { three(t); t.create("A"); t.deliver(hello) }, unopened: true, run: func(t *script) { t.transfer(mailbox.Move, "A", t.last()) }, between: bothHave},
 	// O01: what QUIT of a POP3 session does; I15: MULTIAPPEND is "append three".
 	{name: "expunge three", setup: three, run: func(t *script) { t.expunge("INBOX", 1, 2, 3) }},
 	{name: "copy", setup: func(t *script) { three(t); t.create("A") }, run: func(t *script) { t.transfer(mailbox.Copy, "A", 1, 3) }},
@@ -388,6 +416,11 @@ func checkCrash(op crashOp, before, after, was view, s *faultfs.CrashState) erro
 	if err := keeps(was, now); err != nil {
 		return err
 	}
+	if op.judge != nil {
+		if err := op.judge(now, s.Done); err != nil {
+			return err
+		}
+	}
 	// The next operations work, and what they promise counts from what was seen now.
 	if err := run(s.FS, func(t *script) { t.deliver("later\r\n"); t.appendTo("INBOX", "last\r\n") }); err != nil {
 		return fmt.Errorf("afterwards: %w", err)
@@ -446,4 +479,49 @@ func faultTest(t *testing.T, op crashOp, persist bool) {
 	})
 	require.NoError(t, err)
 	t.Logf("%d runs", report.Runs)
+}
+
+// F02: the index may lose the end that tells of new messages. They keep their UIDs, and no mod-sequence that was told is given
+// again, also when the clock has gone back meanwhile.
+func TestF02_IndexLosesItsEnd(t *testing.T) {
+	root := fastDir(t)
+	now := time.Unix(1_700_000_000, 0)
+	visit := func(do func(m mailbox.Mailbox)) {
+		s := &maildir.Store{Root: root, Now: func() time.Time { return now }}
+		defer s.Close()
+		_, m := open(t, s, "u", "INBOX")
+		defer m.Close()
+		do(m)
+	}
+	add := func(m mailbox.Mailbox) (meta mailbox.Meta) {
+		meta, err := m.Append(t.Context(), strings.NewReader(hello), mailbox.AppendOptions{})
+		require.NoError(t, err)
+		return meta
+	}
+	index := filepath.Join(root, "u", "goniec-index")
+	var before, after []byte
+	var told mailbox.Meta
+	visit(func(m mailbox.Mailbox) { add(m) })
+	before, err := os.ReadFile(index)
+	require.NoError(t, err)
+	now = now.Add(time.Minute)
+	visit(func(m mailbox.Mailbox) { told = add(m) })
+	after, err = os.ReadFile(index)
+	require.NoError(t, err)
+	require.True(t, bytes.HasPrefix(after, before))
+	now = now.Add(-time.Minute)
+	for cut := len(before); cut < len(after); cut += 7 {
+		require.NoError(t, os.WriteFile(index, after[:cut], 0o600))
+		visit(func(m mailbox.Mailbox) {
+			metas, state := list(t, m)
+			require.Len(t, metas, 2)
+			require.Equal(t, told.UID, metas[1].UID)
+			require.GreaterOrEqual(t, state.ModSeq, told.ModSeq, "cut at %d of %d", cut, len(after))
+			res, err := m.SetFlags(t.Context(), mailbox.UIDs(1), mailbox.FlagChange{Op: mailbox.FlagsAdd, Flags: mailbox.FlagList{System: mailbox.Flagged}})
+			require.NoError(t, err)
+			require.Greater(t, res.ModSeq, told.ModSeq)
+			_, err = m.SetFlags(t.Context(), mailbox.UIDs(1), mailbox.FlagChange{Op: mailbox.FlagsRemove, Flags: mailbox.FlagList{System: mailbox.Flagged}})
+			require.NoError(t, err)
+		})
+	}
 }

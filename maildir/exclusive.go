@@ -2,7 +2,12 @@ package maildir
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"os"
+
+	"github.com/goniec-mail/goniec/faultfs"
+	"github.com/goniec-mail/goniec/mailbox"
 )
 
 // lockName is the file by which our processes keep out of each other's way while they change what is
@@ -16,17 +21,30 @@ func (f *folder) enter(ctx context.Context, write bool) error {
 	if err := f.lock.lock(ctx); err != nil {
 		return err
 	}
-	var err error
-	if write {
-		err = f.exclusive(ctx)
-	}
-	if err == nil {
-		err = f.refresh(ctx)
+	err := f.update(ctx, write)
+	if denied(err) && !f.cannotWrite.Load() {
+		f.goReadOnly()
+		err = f.update(ctx, write)
 	}
 	if err != nil {
 		f.leave(&err)
 	}
 	return err
+}
+
+func (f *folder) update(ctx context.Context, write bool) error {
+	switch {
+	case f.cannotWrite.Load() && write:
+		return mailbox.ErrReadOnly
+	case f.cannotWrite.Load():
+		return f.refreshReadOnly(ctx)
+	}
+	if write {
+		if err := f.exclusive(ctx); err != nil {
+			return err
+		}
+	}
+	return f.refresh(ctx)
 }
 
 // leave writes what was noted for the index, and unlocks. err is the operation's, and gets the
@@ -44,11 +62,11 @@ func (f *folder) leave(err *error) {
 
 // exclusive keeps other processes out until leave, and takes in what they have done.
 func (f *folder) exclusive(ctx context.Context) (err error) {
-	if f.owned {
+	if f.owned || f.cannotWrite.Load() {
 		return nil
 	}
 	if f.lockFile == nil {
-		if f.lockFile, err = f.base.OpenFile(lockName, os.O_RDWR|os.O_CREATE, 0o600); err != nil {
+		if f.lockFile, err = openLock(f.base, lockName); err != nil {
 			return err
 		}
 	}
@@ -86,4 +104,13 @@ func (f *folder) catchUp(ctx context.Context) error {
 		return err
 	}
 	return f.load(ctx)
+}
+
+// openLock opens a file for flock(2), made if need be. One that is there needs no room on the disk.
+func openLock(d faultfs.Dir, name string) (faultfs.File, error) {
+	file, err := d.OpenFile(name, os.O_RDWR, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return d.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
+	}
+	return file, err
 }

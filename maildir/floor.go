@@ -49,12 +49,15 @@ func (f *folder) keepFloor() {
 		return
 	}
 	next := floor{s.list.validity, saturate(s.uidNext, floorUIDs), s.modSeq + floorModSeqs}
-	text := fmt.Sprintf("goniec-floor 1\nV%d M%d U%d\n", next.validity, next.modSeq, next.uid)
-	if err := faultfs.WriteFile(f.base, floorName, []byte(text), 0o600); err != nil {
+	if err := faultfs.WriteFile(f.base, floorName, next.text(), 0o600); err != nil {
 		f.acct.store.log("floor of mod-sequences not raised", "folder", f.base.Name(), "err", err)
 		return
 	}
 	*fl = next
+}
+
+func (fl floor) text() []byte {
+	return fmt.Appendf(nil, "goniec-floor 1\nV%d M%d U%d\n", fl.validity, fl.modSeq, fl.uid)
 }
 
 func saturate(n, more uint32) uint32 {

@@ -31,6 +31,9 @@ type folder struct {
 	gone   atomic.Bool // deleted or renamed: handles answer ErrNotFound
 	broken atomic.Bool // a sync failed: directories are opened anew for the next use
 
+	cannotWrite atomic.Bool // it is only read; set once
+	ro          readOnly    // then; guarded by lock
+
 	lock      ctxMutex // guards what follows
 	state     state
 	listLock  *dotlock // of the uidlist, while listDepth > 0

@@ -3,8 +3,10 @@
 package maildir_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -63,7 +65,7 @@ func TestForeignChanges(t *testing.T) {
 	require.Equal(t, mailbox.UID(4), metas[len(metas)-1].UID)
 }
 
-// Files renamed while a message is being read or changed are found again.
+// Files renamed while a message is being read or changed are found again. Small messages are read ahead.
 func TestForeignRenameBetween(t *testing.T) {
 	root := fastDir(t)
 	s := &maildir.Store{Root: root}
@@ -71,7 +73,8 @@ func TestForeignRenameBetween(t *testing.T) {
 	_, m := open(t, s, "u", "INBOX")
 	_, err := m.Append(t.Context(), strings.NewReader(hello), mailbox.AppendOptions{})
 	require.NoError(t, err)
-	_, err = m.Append(t.Context(), strings.NewReader(hello), mailbox.AppendOptions{})
+	large := hello + strings.Repeat("a line of a message that is not read ahead\r\n", 2000)
+	_, err = m.Append(t.Context(), strings.NewReader(large), mailbox.AppendOptions{})
 	require.NoError(t, err)
 	cur := filepath.Join(root, "u", "cur")
 	for msg, err := range m.Read(t.Context(), mailbox.AllUIDs()) {
@@ -239,6 +242,69 @@ func TestCourierTree(t *testing.T) {
 	require.FileExists(t, dir+"/dovecot-uidlist")
 }
 
+// What Courier 5.0.13 left behind of a session: keywords both in :list and in the update files of the last five minutes, and
+// folders named in UTF-8.
+func TestCourier5Tree(t *testing.T) {
+	root := fastDir(t)
+	dir := filepath.Join(root, "u")
+	for name, text := range map[string]string{
+		"cur/1600000001.M1P1.host:2,S":                             "Subject: m1\n\nbody 1\n",
+		"cur/1600000002.M2P1.host:2,":                              "Subject: m2\n\nbody 2\n",
+		"cur/1600000003.M3P1.host:2,F":                             "Subject: m3\n\nbody 3\n",
+		"cur/1600000004.M4P1.host:2,":                              "Subject: m4\n\nbody 4\n",
+		"courierimapuiddb":                                         "1 795322792 5\n1 1600000001.M1P1.host\n2 1600000002.M2P1.host\n3 1600000003.M3P1.host\n4 1600000004.M4P1.host\n",
+		"courierimapkeywords/:list":                                "Later\nThird\n$Work\n\n1600000001.M1P1.host:2 0\n1600000002.M2P1.host:2\n1600000003.M3P1.host:1\n1600000004.M4P1.host:0 1\n",
+		"courierimapkeywords/.5984410.1600000001.M1P1.host":        "$Work\nLater\n",
+		"courierimapkeywords/.5984409.1600000002.M2P1.host":        "Old\n",
+		"courierimapkeywords/.5984410.1600000002.M2P1.host":        "Later\n",
+		"courierimapkeywords/.5984411.1600000003.M3P1.host":        "Old\n",
+		"courierimapkeywords/1600000003.M3P1.host":                 "Third\nNewest\n\nbehind the end\n",
+		"courierimapkeywords/.5984410.1600000004.M4P1.host":        "",
+		"courierimapkeywords/.tmp.1795322792.1600000001.M1P1.host": "half writ",
+		"courierimapsubscribed":                                    "INBOX.Lists.Go\nINBOX.Entw\xc3\xbcrfe\nINBOX\n",
+		".Lists.Go/courierimapacl":                                 "owner aceilrstwx\n",
+		".Lists.Go/maildirfolder":                                  "",
+		".Lists.Go/cur/1795322792.M67P4V0FEI09AE289_0.vm,S=20:2,S": "Subject: m1\n\nbody 1\n",
+		".Lists.Go/courierimapkeywords/:list":                      "Later\n$Work\n\n1795322792.M67P4V0FEI09AE289_0.vm,S=20:1 0\n",
+		".Lists.Go/courierimapuiddb":                               "1 795322793 2\n1 1795322792.M67P4V0FEI09AE289_0.vm,S=20\n",
+		".Entw\xc3\xbcrfe/maildirfolder":                           "",
+		".Entw\xc3\xbcrfe/courierimapuiddb":                        "1 795322794 1\n",
+		"courierimaphieracl/Lists":                                 "owner aceilrstwx\n",
+	} {
+		path := filepath.Join(dir, name)
+		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o700))
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+	}
+	s := &maildir.Store{Root: root}
+	defer s.Close()
+	a, m := open(t, s, "u", "INBOX")
+	keywords := func(m mailbox.Mailbox) (all []string) {
+		metas, state := list(t, m)
+		for _, meta := range metas {
+			l := meta.Flags.List(state.Keywords)
+			slices.Sort(l.Keywords)
+			all = append(all, fmt.Sprint(meta.UID, " ", l.Keywords))
+		}
+		return append(all, fmt.Sprint(state.UIDValidity, state.UIDNext))
+	}
+	require.Equal(t, []string{"1 [$Work Later]", "2 [Later]", "3 [Newest Third]", "4 []", "795322792 5"}, keywords(m))
+	lists, err := a.Open(t.Context(), "Lists/Go")
+	require.NoError(t, err)
+	defer lists.Close()
+	require.Equal(t, []string{"1 [$Work Later]", "795322793 2"}, keywords(lists))
+	subscribed, err := mailbox.Subscribed(t.Context(), a)
+	require.NoError(t, err)
+	require.Equal(t, []string{"Entwürfe", "INBOX", "Lists/Go"}, subscribed)
+	problems, err := a.(*maildir.Account).Check(t.Context(), true)
+	require.NoError(t, err)
+	require.Equal(t, ".Entwürfe", problems[0].File)
+	require.True(t, problems[0].Repaired, problems)
+	drafts, err := a.Open(t.Context(), "Entwürfe")
+	require.NoError(t, err)
+	defer drafts.Close()
+	require.Equal(t, []string{"795322794 1"}, keywords(drafts))
+}
+
 // Fields that Dovecot keeps in the list, POP3 identities above all, survive when we write it anew.
 func TestListFieldsStay(t *testing.T) {
 	root := fastDir(t)
@@ -261,6 +327,55 @@ func TestListFieldsStay(t *testing.T) {
 	text, err := os.ReadFile(dir + "/dovecot-uidlist")
 	require.NoError(t, err)
 	require.Equal(t, "3 V77 N5 G000102030405060708090a0b0c0d0e0f Xkeep\n3 W3 Pold-identity :1600000001.a.h\n", string(text))
+}
+
+// A message to which another program has given a new UID goes under the old one and comes under the new one: the
+// others keep theirs, and UIDVALIDITY stays.
+func TestRenumbered(t *testing.T) {
+	for _, bothLines := range []bool{false, true} {
+		root := fastDir(t)
+		s := &maildir.Store{Root: root}
+		defer s.Close()
+		_, m := open(t, s, "u", "INBOX")
+		for i := range 3 {
+			o := mailbox.AppendOptions{Flags: mailbox.FlagList{System: mailbox.Seen}}
+			_, err := m.Append(t.Context(), strings.NewReader(fmt.Sprint(i, "\r\n")), o)
+			require.NoError(t, err)
+		}
+		_, before := list(t, m)
+		path := filepath.Join(root, "u", "dovecot-uidlist")
+		text, err := os.ReadFile(path)
+		require.NoError(t, err)
+		lines := strings.SplitAfter(string(text), "\n")
+		old := lines[2]
+		if !bothLines {
+			lines[2] = ""
+		}
+		require.NoError(t, os.WriteFile(path+".new", []byte(strings.Join(lines, "")+"7"+old[1:]), 0o600))
+		require.NoError(t, os.Rename(path+".new", path))
+
+		for range 2 {
+			ch, err := m.Changes(t.Context(), before.ModSeq)
+			require.NoError(t, err)
+			require.Equal(t, before.UIDValidity, ch.State.UIDValidity)
+			require.EqualValues(t, 8, ch.State.UIDNext)
+			require.True(t, ch.Known)
+			require.Equal(t, "2", ch.Expunged.String())
+			var metas []mailbox.Meta
+			for meta := range ch.Messages {
+				metas = append(metas, meta)
+			}
+			require.Len(t, metas, 1)
+			require.EqualValues(t, 7, metas[0].UID)
+			require.Equal(t, mailbox.Seen, metas[0].Flags)
+			require.Equal(t, "1\r\n", content(t, m, 7))
+			require.Equal(t, 3, ch.State.Messages)
+			// As the next process sees it.
+			next := &maildir.Store{Root: root}
+			defer next.Close()
+			_, m = open(t, next, "u", "INBOX")
+		}
+	}
 }
 
 // Check finds each kind of damage, and repairs what can be.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"slices"
 )
 
 // load reads the folder for the first time: the index if there is a good one, else the uidlist; then what
@@ -59,10 +60,12 @@ func (f *folder) loadCold(ctx context.Context) error {
 	return nil
 }
 
-// resume goes on from the index.
+// resume goes on from the index. UIDs in the list that the index does not have are those of another program, or the
+// index has lost its end in a crash, with mod-sequences that were told: then the next ones are above all that could be.
 func (f *folder) resume(ctx context.Context, modSeq uint64) error {
 	s := &f.state
 	s.modSeq = max(s.modSeq, modSeq)
+	known := s.uidNext
 	s.uidNext = max(s.uidNext, s.list.uidNext())
 	if err := s.keywords.refresh(f.base); err != nil {
 		return err
@@ -74,6 +77,9 @@ func (f *folder) resume(ctx context.Context, modSeq uint64) error {
 		if err := f.reread(ctx); err != nil {
 			return err
 		}
+	}
+	if s.uidNext > known {
+		s.modSeq = max(s.modSeq, s.floor.modSeq)
 	}
 	f.cleanTmp()
 	return f.look(ctx)
@@ -169,11 +175,13 @@ func (f *folder) reread(ctx context.Context) error {
 var errValidity = fmt.Errorf("%w: UIDVALIDITY has changed", errList)
 
 // merge compares lines with what is known. lost reports that known messages have no line any more.
-// Another UID for a known file is an error.
+// A lower UID for a known file, or one that was another's, is an error; a new one is not: Dovecot gives it to a message that
+// did not show when it read the directory, because it was being renamed.
 func (f *folder) merge(entries []listEntry, whole bool) (lost bool, err error) {
 	s := &f.state
 	names := newNameTable(&s.t)
 	listed, matched := make(map[string]uint32), 0
+	var again []uint32
 	if !whole {
 		maps.Copy(listed, s.listed)
 	}
@@ -185,6 +193,9 @@ func (f *folder) merge(entries []listEntry, whole bool) (lost bool, err error) {
 			matched++
 		case j >= 0 && e.uid < s.t.recs[j].uid && !taken:
 			// an old line of a message that went and came back
+		case j >= 0 && e.uid >= s.uidNext:
+			again = append(again, s.t.recs[j].uid)
+			listed[e.base] = e.uid
 		case j >= 0, taken && string(s.t.base(&s.t.recs[i])) != e.base:
 			return false, fmt.Errorf("%w: UID %d of %.100q contradicts what it was", errList, e.uid, e.base)
 		case e.uid >= s.uidNext || s.listed[e.base] == e.uid:
@@ -192,7 +203,21 @@ func (f *folder) merge(entries []listEntry, whole bool) (lost bool, err error) {
 		}
 	}
 	s.listed = listed
-	return whole && matched < len(s.t.recs), nil
+	lost = whole && matched+len(again) < len(s.t.recs)
+	f.renumbered(again)
+	return lost, nil
+}
+
+// renumbered takes out messages that have got another UID. Their files are found anew at the next look, and get it then.
+func (f *folder) renumbered(uids []uint32) {
+	if len(uids) == 0 {
+		return
+	}
+	slices.Sort(uids)
+	f.acct.store.log("messages have got other UIDs", "folder", f.base.Name(), "were", uids)
+	f.forgetUIDs(f.nextModSeq(), slices.Compact(uids))
+	f.state.waiting = true
+	f.changed()
 }
 
 // restart forgets the UIDs: the list on the disk is damaged or another one. Clients see a new

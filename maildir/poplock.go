@@ -2,7 +2,6 @@ package maildir
 
 import (
 	"context"
-	"os"
 
 	"github.com/goniec-mail/goniec/faultfs"
 	"github.com/goniec-mail/goniec/mailbox"
@@ -12,7 +11,7 @@ import (
 const popLockName = "goniec-pop3-lock"
 
 func (f *folder) lockPOP(ctx context.Context) (faultfs.File, error) {
-	file, err := f.base.OpenFile(popLockName, os.O_RDWR|os.O_CREATE, 0o600)
+	file, err := openLock(f.base, popLockName)
 	if err != nil {
 		return nil, err
 	}

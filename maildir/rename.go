@@ -97,8 +97,8 @@ func (a *account) plan(src, dst string) ([][2]string, error) {
 		return nil, mailbox.ErrNotFound
 	}
 	if moves[0][0] != src {
-		if _, err := a.root.Lstat(src); errors.Is(err, fs.ErrNotExist) {
-			return nil, mailbox.ErrNotFound // only children: they would be orphans of nobody
+		if _, err := a.root.Lstat(src); err != nil {
+			return nil, notFound(err) // only children: they would be orphans of nobody
 		}
 	}
 	return moves, nil
@@ -156,10 +156,12 @@ func (a *account) recoverTree(ctx context.Context) error {
 				continue
 			}
 			target := lines[2] + d[len(lines[1]):]
-			if _, err := a.root.Lstat(target); errors.Is(err, fs.ErrNotExist) {
-				if err := a.root.Rename(d, a.root, target); err != nil {
-					return err
-				}
+			_, err := a.root.Lstat(target)
+			if errors.Is(err, fs.ErrNotExist) {
+				err = a.root.Rename(d, a.root, target)
+			}
+			if err != nil {
+				return err // the note stays
 			}
 		}
 		if err := a.root.Sync(); err != nil {

@@ -280,7 +280,8 @@ func (s *Store) take(f *folder) {
 func (s *Store) release(f *folder) {
 	s.mu.Lock()
 	var old *folder
-	unusable := f.gone.Load() || f.broken.Load()
+	// One that can only be read is given up with its last handle: perhaps the next one may write.
+	unusable := f.gone.Load() || f.broken.Load() || f.refs == 1 && f.cannotWrite.Load()
 	if unusable && f.acct.folders[f.dir] == f {
 		delete(f.acct.folders, f.dir) // the next Open looks at the disk
 	}

@@ -23,16 +23,18 @@ func (m *Mailbox) Watch(ctx context.Context, notify func()) error {
 	s.mu.Lock()
 	s.take(f)
 	s.mu.Unlock()
-	stop, told := s.observe(f)
+	if stop, told := s.observe(f); told {
+		context.AfterFunc(ctx, func() { // no goroutine meanwhile: thousands may watch
+			stop()
+			remove()
+			s.release(f)
+		})
+		return nil
+	}
 	go func() {
 		defer s.release(f)
 		defer remove()
-		if told {
-			<-ctx.Done()
-			stop()
-		} else {
-			f.poll(ctx)
-		}
+		f.poll(ctx)
 	}()
 	return nil
 }

@@ -24,7 +24,7 @@ type File struct {
 	// Owner is the user (its number) who must own the file. Zero means the one this process runs as;
 	// negative means anybody.
 	Owner int
-	// LockTimeout bounds the wait for each lock. Zero means 30 seconds.
+	// LockTimeout bounds the wait for the locks. Zero means 30 seconds.
 	LockTimeout time.Duration
 	// MaxMessage limits a message, in octets of network form: mailbox.ErrTooLarge above. Zero means 256 MiB; negative
 	// means no limit.
@@ -64,7 +64,11 @@ func (f *File) Append(ctx context.Context, from FromLine, msg io.Reader) (offset
 	if err := h.recover(f.Logger); err != nil {
 		return 0, err
 	}
-	return h.append(ctx, rec)
+	offsets, err := h.append(ctx, rec)
+	if err != nil {
+		return 0, err
+	}
+	return offsets[0], nil
 }
 
 // Recover removes what a crash has left of an Append, as the next Append would.

@@ -3,10 +3,9 @@ package mbox
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
-	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/goniec-mail/goniec/faultfs"
 	"github.com/goniec-mail/goniec/mailbox"
@@ -107,15 +106,8 @@ func (f *folder) lockless(do func(h *held) error) error {
 		return absent(err)
 	}
 	if f.x == nil {
-		f.x = &index{validity: 1, next: 1, modSeq: 1}
+		f.x = &index{validity: validityOf(h.info), next: 1, modSeq: 1}
 	}
-	if at, err := f.position(h); err != nil || f.x.at == at {
-		if err != nil {
-			return err
-		}
-		return do(h)
-	}
-	f.x = &index{validity: validityOf(h.info), next: 1, modSeq: f.x.modSeq + 1}
 	if err := f.refresh(h); err != nil {
 		return err
 	}
@@ -132,6 +124,16 @@ func (f *folder) position(h *held) (p position, err error) {
 	p = position{size: h.info.Size, mtime: h.info.ModTime.UnixNano(), inode: h.info.Inode}
 	p.before, err = sumBefore(h.file, p.size)
 	return p, err
+}
+
+// changed is the position after a change of ours. The file gets a time between two ticks of the system's clock: whoever
+// changes it after us, however soon, gives it another one.
+func (f *folder) changed(h *held) (p position, err error) {
+	_ = f.dir.Chtimes(f.name, time.Now())
+	if h.info, err = h.file.Stat(); err != nil {
+		return p, err
+	}
+	return f.position(h)
 }
 
 // refresh takes in what other programs have done to the file. Messages are known again by their content.
@@ -197,8 +199,7 @@ func (f *folder) detect(h *held) error {
 // take makes the messages that a scan has found the folder's, behind those kept as they are, and writes the index.
 func (f *folder) take(kept []entry, all []found, at position) error {
 	x := f.x.clone()
-	var lines strings.Builder
-	m := matcher{x: x, lines: &lines, known: make(map[uint32][]int)}
+	m := matcher{x: x, known: make(map[uint32][]int)}
 	inKept := len(kept)
 	for i := inKept; i < len(x.entries); i++ {
 		m.known[x.entries[i].sum] = append(m.known[x.entries[i].sum], i)
@@ -224,7 +225,7 @@ func (f *folder) take(kept []entry, all []found, at position) error {
 		f.x = x
 		return nil
 	}
-	return f.commit(lines.String(), x)
+	return f.commit(m.lines, x)
 }
 
 func anyTrue(b []bool) bool {
@@ -239,7 +240,7 @@ func anyTrue(b []bool) bool {
 // matcher gives the messages of a scan the UIDs that they had.
 type matcher struct {
 	x       *index
-	lines   *strings.Builder
+	lines   []byte           // for the index
 	known   map[uint32][]int // by checksum, those not yet found again
 	gone    []bool
 	modSeq  mailbox.ModSeq
@@ -248,9 +249,6 @@ type matcher struct {
 
 func (m *matcher) one(one found, f *folder) error {
 	places := m.known[one.sum]
-	if one.own && len(places) == 0 {
-		one.list = f.blockFlags(one.entry)
-	}
 	one.seen = m.assign(one.list)
 	if len(places) > 0 {
 		m.known[one.sum] = places[1:]
@@ -266,7 +264,7 @@ func (m *matcher) one(one found, f *folder) error {
 	m.x.entries = append(m.x.entries, one.entry)
 	m.gone = append(m.gone, false)
 	m.changed = true
-	m.lines.WriteString(one.line())
+	m.lines = one.appendLine(m.lines)
 	return nil
 }
 
@@ -277,7 +275,7 @@ func (m *matcher) assign(l mailbox.FlagList) mailbox.Flags {
 		return mailbox.KnownFlags(m.x.keywords, l)
 	}
 	for _, k := range known[len(m.x.keywords):] {
-		fmt.Fprintf(m.lines, "K %s\n", k)
+		m.lines = appendKeyword(m.lines, k)
 	}
 	m.x.keywords = known
 	return flags
@@ -286,13 +284,16 @@ func (m *matcher) assign(l mailbox.FlagList) mailbox.Flags {
 // again updates a message that was found at another place, or with other status fields.
 func (m *matcher) again(e *entry, now entry) {
 	now.uid, now.modSeq, now.flags, now.size, now.saved = e.uid, e.modSeq, e.flags, e.size, e.saved
-	if !now.own && now.seen != e.seen { // another program has changed them
-		now.flags, now.modSeq = now.seen, m.modSeq
-		m.changed = true
+	if now.seen != e.seen { // another program has changed them, perhaps only some
+		now.flags = e.flags&^(e.seen&^now.seen) | now.seen&^e.seen
+		if now.flags != e.flags {
+			now.modSeq = m.modSeq
+			m.changed = true
+		}
 	}
 	if now != *e {
 		*e = now
-		m.lines.WriteString(e.line())
+		m.lines = e.appendLine(m.lines)
 	}
 }
 
@@ -307,20 +308,6 @@ func (m *matcher) expunge() {
 	if set := b.Set(); !set.Empty() {
 		m.changed = true
 		m.x.expunge(m.modSeq, set)
-		fmt.Fprintf(m.lines, "X %d %s\n", m.modSeq, set)
+		m.lines = appendExpunge(m.lines, m.modSeq, set)
 	}
-}
-
-// blockFlags reads the flags in a status block of ours, for a message that the index does not know.
-func (f *folder) blockFlags(e entry) (l mailbox.FlagList) {
-	file, err := f.dir.Open(f.name)
-	if err != nil {
-		return l
-	}
-	defer file.Close()
-	b := make([]byte, blockSize)
-	if _, err := file.ReadAt(b, e.start); err == nil && isBlock(b) {
-		_, l = splitStatus(b)
-	}
-	return l
 }

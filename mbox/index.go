@@ -1,15 +1,11 @@
 package mbox
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"fmt"
-	"hash/crc32"
 	"io/fs"
 	"os"
 	"sort"
-	"strings"
 
 	"github.com/goniec-mail/goniec/faultfs"
 	"github.com/goniec-mail/goniec/mailbox"
@@ -23,16 +19,17 @@ import (
 //	K <keyword>
 //	M <uid> <modseq> <offset> <start> <end> <next> <size> <date> <saved> <sum> <flags> <seen> <own>
 //	F <uid> <modseq> <flags>
+//	S <uid> <seen>
 //	X <modseq> <uid set>
 //	P <size> <mtime> <inode> <checksum before the end> <uidnext> <modseq> <horizon>
 //	C <crc of the lines since the last C>
 const (
-	indexHeader  = "goniec-mbox-index 1 %d"
-	messageLine  = "M %d %d %d %d %d %d %d %d %d %d %d %d %t\n"
-	flagsLine    = "F %d %d %d\n"
-	positionLine = "P %d %d %d %d %d %d %d\n"
-	maxIndex     = 1 << 30
-	maxHistory   = 1000 // expunges that are remembered
+	maxIndex   = 1 << 30
+	maxHistory = 1000 // expunges that are remembered
+	indexSlack = 1 << 20
+	// maxMessageLine is about the longest line of a message, typical ones have half of it.
+	maxMessageLine = 200
+	maxRangeText   = 24 // an interval of UIDs
 )
 
 func indexName(name string) string { return "." + name + ".goniec-mbox" }
@@ -46,7 +43,7 @@ type entry struct {
 	date, saved              int64
 	sum                      uint32        // of the message without status fields, as it lies in the file
 	flags                    mailbox.Flags // the truth
-	seen                     mailbox.Flags // what status fields of other programs last said
+	seen                     mailbox.Flags // what the status fields in the file last said, as far as it is durable
 	own                      bool          // it begins with a status block of ours
 }
 
@@ -74,144 +71,41 @@ type position struct {
 	before      uint32
 }
 
+// search returns the place of the first message with the UID or a higher one.
+func (x *index) search(u mailbox.UID) int {
+	return sort.Search(len(x.entries), func(i int) bool { return x.entries[i].uid >= u })
+}
+
 func (x *index) find(u mailbox.UID) int {
-	i := sort.Search(len(x.entries), func(i int) bool { return x.entries[i].uid >= u })
+	i := x.search(u)
 	if i < len(x.entries) && x.entries[i].uid == u {
 		return i
 	}
 	return -1
 }
 
-func (e *entry) line() string {
-	return fmt.Sprintf(messageLine, e.uid, e.modSeq, e.offset, e.start, e.end, e.next, e.size, e.date, e.saved, e.sum, e.flags, e.seen, e.own)
-}
-
-// tail is what every change ends with.
-func (x *index) tail() string {
-	p := x.at
-	return fmt.Sprintf(positionLine, p.size, p.mtime, p.inode, p.before, x.next, x.modSeq, x.horizon)
-}
-
-func commitLine(lines string) string {
-	return lines + fmt.Sprintf("C %08x\n", crc32.Checksum([]byte(lines), crcTable))
-}
-
-// text is the whole index.
-func (x *index) text() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, indexHeader+"\n", x.validity)
-	for _, k := range x.keywords {
-		fmt.Fprintf(&b, "K %s\n", k)
-	}
-	for i := range x.entries {
-		b.WriteString(x.entries[i].line())
-	}
-	for _, e := range x.expunges {
-		fmt.Fprintf(&b, "X %d %s\n", e.at, e.uids)
-	}
-	b.WriteString(x.tail())
-	return commitLine(b.String())
-}
-
-// parseIndex reads an index; good is the length of what is right.
-func parseIndex(text []byte) (x *index, good int) {
-	x = &index{next: 1, modSeq: 1}
-	begin := 0
-	for at := 0; at < len(text); {
-		end := bytes.IndexByte(text[at:], '\n') + 1
-		if end == 0 {
-			break
-		}
-		line := text[at : at+end]
-		if line[0] == 'C' {
-			var sum uint32
-			if _, err := fmt.Sscanf(string(line), "C %x", &sum); err != nil || sum != crc32.Checksum(text[begin:at], crcTable) {
-				break
-			}
-			if !x.apply(string(text[begin:at])) {
-				break
-			}
-			begin = at + end
-			good = begin
-		}
-		at += end
-	}
-	if x.validity == 0 {
-		return nil, 0
-	}
-	return x, good
-}
-
-// apply takes in the lines of a change; their checksum is right.
-func (x *index) apply(lines string) bool {
-	for line := range strings.SplitAfterSeq(lines, "\n") {
-		if line == "" {
-			break
-		}
-		if !x.applyLine(line) {
-			return false
+// hasAny tells whether there is a message with one of the UIDs, in time that depends on the set's intervals.
+func (x *index) hasAny(uids mailbox.UIDSet) bool {
+	for _, r := range uids {
+		i := x.search(r.First)
+		if i < len(x.entries) && x.entries[i].uid <= r.Last {
+			return true
 		}
 	}
-	return true
-}
-
-func (x *index) applyLine(line string) bool {
-	var err error
-	switch line[0] {
-	case 'g':
-		_, err = fmt.Sscanf(line, indexHeader, &x.validity)
-	case 'K':
-		x.keywords = append(x.keywords, strings.TrimSpace(line[1:]))
-	case 'M':
-		err = x.applyMessage(line)
-	case 'F':
-		var e entry
-		if _, err = fmt.Sscanf(line, flagsLine, &e.uid, &e.modSeq, &e.flags); err == nil {
-			if i := x.find(e.uid); i >= 0 {
-				x.entries[i].flags, x.entries[i].modSeq = e.flags, e.modSeq
-			}
-		}
-	case 'X':
-		var at mailbox.ModSeq
-		var set string
-		if _, err = fmt.Sscanf(line, "X %d %s\n", &at, &set); err == nil {
-			var uids mailbox.UIDSet
-			if uids, err = mailbox.ParseUIDSet(set); err == nil {
-				x.expunge(at, uids)
-			}
-		}
-	case 'P':
-		p := &x.at
-		_, err = fmt.Sscanf(line, positionLine, &p.size, &p.mtime, &p.inode, &p.before, &x.next, &x.modSeq, &x.horizon)
-	}
-	return err == nil
-}
-
-func (x *index) applyMessage(line string) error {
-	var e entry
-	_, err := fmt.Sscanf(line, messageLine, &e.uid, &e.modSeq, &e.offset, &e.start, &e.end, &e.next, &e.size, &e.date, &e.saved, &e.sum, &e.flags, &e.seen, &e.own)
-	if err != nil {
-		return err
-	}
-	if i := x.find(e.uid); i >= 0 {
-		x.entries[i] = e
-	} else if n := len(x.entries); n == 0 || x.entries[n-1].uid < e.uid {
-		x.entries = append(x.entries, e)
-	} else {
-		return errors.New("UIDs out of order")
-	}
-	return nil
+	return false
 }
 
 // expunge takes messages out.
 func (x *index) expunge(at mailbox.ModSeq, uids mailbox.UIDSet) {
-	kept := x.entries[:0:0]
-	for _, e := range x.entries {
-		if !uids.Contains(e.uid) {
-			kept = append(kept, e)
+	if x.hasAny(uids) { // an index that is read has removed them already
+		kept := x.entries[:0:0]
+		for _, e := range x.entries {
+			if !uids.Contains(e.uid) {
+				kept = append(kept, e)
+			}
 		}
+		x.entries = kept
 	}
-	x.entries = kept
 	x.expunges = append(x.expunges, expunge{at, uids})
 	if extra := len(x.expunges) - maxHistory; extra > 0 {
 		x.horizon = max(x.horizon, x.expunges[extra-1].at)
@@ -242,11 +136,14 @@ func (f *folder) load(ctx context.Context) error {
 		}
 		if x, good := parseIndex(text); x != nil {
 			f.x = x
-			if good == len(text) {
-				f.from = loaded{info.Inode, info.Size}
-				return nil
+			if good < len(text) {
+				return f.rewriteIndex() // without the torn end
 			}
-			return f.rewriteIndex() // without the torn end
+			f.from = loaded{info.Inode, info.Size}
+			if info.Size > x.roomy() {
+				f.shorten()
+			}
+			return nil
 		}
 		f.store.log("index is damaged: all messages get new UIDs", "dir", f.dir.Name(), "file", f.name)
 	}
@@ -262,7 +159,7 @@ func (f *folder) load(ctx context.Context) error {
 // rewriteIndex writes the whole index.
 func (f *folder) rewriteIndex() error {
 	f.from = loaded{}
-	if err := faultfs.WriteFile(f.dir, indexName(f.name), []byte(f.x.text()), 0o600); err != nil {
+	if err := faultfs.WriteFile(f.dir, indexName(f.name), f.x.text(), 0o600); err != nil {
 		f.x = nil
 		return err
 	}
@@ -280,19 +177,59 @@ func (f *folder) noteIndex() error {
 }
 
 // commit appends a change to the index, durably, and takes it in. After an error the state is read again.
-func (f *folder) commit(lines string, next *index) error {
-	text := commitLine(lines + next.tail())
-	err := f.appendIndex(text)
+func (f *folder) commit(lines []byte, next *index) error {
+	return f.put(lines, next, faultfs.File.Sync)
+}
+
+// note is commit for what can be found out again: it may be forgotten by a power loss.
+func (f *folder) note(lines []byte, next *index) error {
+	return f.put(lines, next, func(faultfs.File) error { return nil })
+}
+
+func (f *folder) put(lines []byte, next *index, sync func(faultfs.File) error) error {
+	if f.from == (loaded{}) {
+		return errIndexUnknown
+	}
+	text := sealed(next.appendTail(lines))
+	err := f.appendIndex(text, sync)
 	if err != nil {
 		f.x, f.from = nil, loaded{}
 		return err
 	}
 	f.x = next
-	f.from.size += int64(len(text))
+	if f.from.size += int64(len(text)); f.from.size > next.roomy() {
+		f.shorten()
+	}
 	return nil
 }
 
-func (f *folder) appendIndex(text string) (err error) {
+// errIndexUnknown: the index could not be shortened, and must be read again first.
+var errIndexUnknown = errors.New("mbox: the state of the index is not known")
+
+// shorten writes an index anew that has grown long. What it says is durable already: where that fails nothing is lost.
+func (f *folder) shorten() {
+	x, old := f.x, f.from
+	err := f.rewriteIndex()
+	if err == nil {
+		return
+	}
+	f.x = x
+	if info, e := f.dir.Lstat(indexName(f.name)); e == nil && old == (loaded{info.Inode, info.Size}) {
+		f.from = old
+	}
+	f.store.log("index not shortened", "dir", f.dir.Name(), "file", f.name, "error", err)
+}
+
+// roomy is the size above which an index is written anew: twice what it needs, at the least.
+func (x *index) roomy() int64 {
+	need := maxMessageLine * int64(len(x.entries))
+	for _, e := range x.expunges {
+		need += maxRangeText * int64(1+len(e.uids))
+	}
+	return indexSlack + 2*need
+}
+
+func (f *folder) appendIndex(text []byte, sync func(faultfs.File) error) (err error) {
 	file, err := f.dir.OpenFile(indexName(f.name), os.O_RDWR, 0)
 	if err != nil {
 		return err
@@ -301,9 +238,9 @@ func (f *folder) appendIndex(text string) (err error) {
 	if _, err = faultfs.CheckPrivate(file, -1); err != nil {
 		return err
 	}
-	err = writeAll(&offsetWriter{file, f.from.size}, []byte(text))
+	err = writeAll(&offsetWriter{file, f.from.size}, text)
 	if err == nil {
-		err = file.Sync()
+		err = sync(file)
 	}
 	if err != nil {
 		if e := file.Truncate(f.from.size); e == nil {

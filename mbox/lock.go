@@ -21,6 +21,11 @@ const (
 	// staleLock is how long nobody has touched a dotlock whose holder is dead before it is removed.
 	staleLock = 10 * time.Minute
 	lockPoll  = 50 * time.Millisecond
+	// kernelWait is how long the locks of the open file are waited for with the dotlock held. Programs that take them in
+	// another order (bsd-mailx has fcntl's and waits for the dotlock) must get their turn.
+	kernelWait = 100 * time.Millisecond
+	// kernelPause is how long the dotlock is left to others then; it grows, to more than they take between two looks.
+	kernelPause, maxKernelPause = 200 * time.Millisecond, 2 * time.Second
 )
 
 // heldLocks are the dotlocks of this process: one with our process number that is not among them was left by
@@ -43,8 +48,7 @@ func errInUse(what string) error {
 }
 
 // retry calls try until it is true, the time is over, or ctx ends.
-func (l *locks) retry(ctx context.Context, what string, try func() (bool, error)) error {
-	deadline := time.Now().Add(l.timeout)
+func retry(ctx context.Context, deadline time.Time, what string, try func() (bool, error)) error {
 	for pause := 200 * time.Microsecond; ; pause = min(2*pause, lockPoll) {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -71,8 +75,12 @@ type dotlock struct {
 }
 
 func (l *locks) dotlock(ctx context.Context, dir faultfs.Dir, name string) (*dotlock, error) {
+	return l.dotlockBy(ctx, time.Now().Add(l.timeout), dir, name)
+}
+
+func (l *locks) dotlockBy(ctx context.Context, deadline time.Time, dir faultfs.Dir, name string) (*dotlock, error) {
 	d := &dotlock{dir: dir, name: name + ".lock"}
-	err := l.retry(ctx, dir.Name()+"/"+d.name, func() (bool, error) {
+	err := retry(ctx, deadline, dir.Name()+"/"+d.name, func() (bool, error) {
 		err := d.create()
 		if !errors.Is(err, fs.ErrExist) {
 			return err == nil, err
@@ -179,16 +187,31 @@ type held struct {
 // open locks a mailbox file and opens it, making it when create is set; otherwise fs.ErrNotExist tells that
 // there is none. owner is who must own it (negative: anybody).
 func (l *locks) open(ctx context.Context, dir faultfs.Dir, name string, create bool, owner int) (h *held, err error) {
+	deadline := time.Now().Add(l.timeout)
 	h = &held{dir: dir, name: name}
-	if h.dot, err = l.dotlock(ctx, dir, name); err != nil {
-		return nil, err
-	}
-	err = l.retry(ctx, dir.Name()+"/"+name, func() (bool, error) { return h.openFile(create, owner) })
-	if err != nil {
+	for pause := kernelPause; ; pause = min(2*pause, maxKernelPause) {
+		if h.dot, err = l.dotlockBy(ctx, deadline, dir, name); err != nil {
+			return nil, err
+		}
+		soon := time.Now().Add(kernelWait)
+		last := !soon.Before(deadline)
+		if last {
+			soon = deadline
+		}
+		err = retry(ctx, soon, dir.Name()+"/"+name, func() (bool, error) { return h.openFile(create, owner) })
+		if err == nil {
+			return h, nil
+		}
 		h.close()
-		return nil, err
+		if last || !errors.Is(err, mailbox.ErrInUse) {
+			return nil, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-time.After(min(pause, time.Until(deadline))):
+		}
 	}
-	return h, nil
 }
 
 // openFile opens the file and asks once for its locks; false when somebody else has them, or another
@@ -197,7 +220,7 @@ func (h *held) openFile(create bool, owner int) (ok bool, err error) {
 	h.file, err = h.dir.OpenFile(h.name, os.O_RDWR, 0)
 	if errors.Is(err, fs.ErrNotExist) && create {
 		h.file, err = h.dir.Create(h.name, 0o600)
-		h.made = err == nil
+		h.made = h.made || err == nil
 	}
 	if err != nil {
 		h.file = nil

@@ -7,7 +7,6 @@ import (
 	"io"
 	"iter"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -65,11 +64,13 @@ func (f *folder) changes(since mailbox.ModSeq) *mailbox.Changes {
 	x := f.x
 	ch := &mailbox.Changes{State: f.state(), Known: since >= x.horizon}
 	if ch.Known {
+		var gone mailbox.UIDSetBuilder
 		for _, e := range x.expunges {
 			if e.at > since {
-				ch.Expunged = ch.Expunged.Union(e.uids)
+				gone.AddSet(e.uids)
 			}
 		}
+		ch.Expunged = gone.Set()
 	}
 	var metas []mailbox.Meta
 	if since < x.modSeq {
@@ -199,9 +200,6 @@ func (m *handle) appendUID(ctx context.Context, validity uint32, uid mailbox.UID
 		return meta, tooLarge(err)
 	}
 	defer done()
-	if o.Date.IsZero() {
-		o.Date = m.f.store.now()
-	}
 	err = m.run(ctx, true, func(f *folder, h *held) error {
 		if err := f.detect(h); err != nil {
 			return err
@@ -209,7 +207,10 @@ func (m *handle) appendUID(ctx context.Context, validity uint32, uid mailbox.UID
 		if err := f.wish(validity, uid); err != nil {
 			return err
 		}
-		meta, err = f.append(ctx, h, c, o)
+		metas, err := f.append(ctx, h, []newMessage{{c, o}})
+		if err == nil {
+			meta = metas[0]
+		}
 		return err
 	})
 	return meta, err
@@ -236,52 +237,120 @@ func (f *folder) wish(validity uint32, uid mailbox.UID) error {
 	return nil
 }
 
-func (f *folder) append(ctx context.Context, h *held, c goniec.Content, o mailbox.AppendOptions) (meta mailbox.Meta, err error) {
+// AppendAll implements mailbox.MultiAppender: one journal, one sync of the file and one of the index for all. The limit is
+// 10,000 messages: mailbox.ErrTooLarge above.
+func (m *handle) AppendAll(ctx context.Context, msgs iter.Seq2[mailbox.NewMessage, error]) (metas []mailbox.Meta, err error) {
+	if m.f.store.ReadOnly {
+		return nil, mailbox.ErrReadOnly
+	}
+	if m.closed.Load() {
+		return nil, errClosed
+	}
+	var all []newMessage
+	defer func() {
+		for _, one := range all {
+			_ = one.content.(io.Closer).Close()
+		}
+	}()
+	for msg, err := range msgs {
+		if err != nil {
+			return nil, err
+		}
+		if len(all) == maxTogether {
+			return nil, fmt.Errorf("%w: more than %d messages at once", mailbox.ErrTooLarge, maxTogether)
+		}
+		c, err := goniec.Spool(ctx, msg.Msg, m.f.store.maxMessage()) // what is given may not outlast the step
+		if err != nil {
+			return nil, tooLarge(err)
+		}
+		all = append(all, newMessage{c, msg.Options})
+	}
+	if len(all) == 0 {
+		return nil, begin(ctx)
+	}
+	err = m.run(ctx, true, func(f *folder, h *held) error {
+		if err := f.detect(h); err != nil {
+			return err
+		}
+		metas, err = f.append(ctx, h, all)
+		return err
+	})
+	return metas, err
+}
+
+// newMessage is a message that is appended.
+type newMessage struct {
+	content goniec.Content
+	options mailbox.AppendOptions
+}
+
+// append stores messages, all or none.
+func (f *folder) append(ctx context.Context, h *held, all []newMessage) (metas []mailbox.Meta, err error) {
 	grown := *f.x // nothing of the old state is changed but its room for more; after an error it is read again
 	x := &grown
+	x.modSeq++
+	var recs []*record
+	var lines []byte
+	added := make([]entry, len(all))
+	for i, msg := range all {
+		var rec *record
+		if rec, added[i], err = f.planEntry(ctx, x, msg, &lines); err != nil {
+			return nil, err
+		}
+		recs = append(recs, rec)
+	}
+	old := h.info.Size
+	offsets, err := h.append(ctx, recs...)
+	if err != nil {
+		return nil, err
+	}
+	if x.at, err = f.changed(h); err != nil {
+		return nil, errors.Join(err, h.undo(old))
+	}
+	for i := range added {
+		e, rec := &added[i], recs[i]
+		e.offset, e.start = offsets[i], offsets[i]+int64(len(rec.prefix)-blockSize)
+		e.end, e.next = e.offset+rec.size-1, e.offset+rec.size
+		lines = e.appendLine(lines)
+		metas = append(metas, e.meta())
+	}
+	x.entries = append(x.entries, added...)
+	if err := f.commit(lines, x); err != nil {
+		return nil, errors.Join(err, h.undo(old))
+	}
+	return metas, nil
+}
+
+// planEntry makes the record of a message and its entry, but for the place, and gives it the next UID of x.
+func (f *folder) planEntry(ctx context.Context, x *index, msg newMessage, lines *[]byte) (rec *record, e entry, err error) {
+	o := msg.options
+	if o.Date.IsZero() {
+		o.Date = f.store.now()
+	}
 	flags, known, err := mailbox.AssignKeywords(x.keywords, mailbox.MaxKeywords, o.Flags)
 	if err != nil {
-		return meta, err
+		return nil, e, err
 	}
 	if x.next == mailbox.MaxUID {
-		return meta, mailbox.ErrUIDRange
+		return nil, e, mailbox.ErrUIDRange
 	}
-	from := FromLine{Date: o.Date}
-	rec, err := plan(ctx, f.dialect, from, c, statusBlock(flags.List(known)))
-	if err != nil {
-		return meta, err
+	if rec, err = plan(ctx, f.dialect, FromLine{Date: o.Date}, msg.content, statusBlock(flags.List(known))); err != nil {
+		return nil, e, err
 	}
 	sum := &sumWriter{}
 	if err := rec.body(ctx, sum); err != nil {
-		return meta, err
+		return nil, e, err
 	}
-	var lines strings.Builder
 	for _, k := range known[len(x.keywords):] {
-		fmt.Fprintf(&lines, "K %s\n", k)
+		*lines = appendKeyword(*lines, k)
 	}
-	old := h.info.Size
-	at, err := h.append(ctx, rec)
-	if err != nil {
-		return meta, err
-	}
-	if h.info, err = h.file.Stat(); err == nil {
-		x.at, err = f.position(h)
-	}
-	if err != nil {
-		return meta, errors.Join(err, h.undo(old))
-	}
-	x.modSeq++
-	e := entry{
-		uid: x.next, modSeq: x.modSeq, offset: at, start: at + int64(len(rec.prefix)-blockSize), end: at + rec.size - 1, next: at + rec.size,
-		size: c.Size(), date: truncated(o.Date), saved: f.store.now().Unix(), sum: sum.sum, flags: flags, own: true,
+	e = entry{
+		uid: x.next, modSeq: x.modSeq, size: msg.content.Size(), date: truncated(o.Date), saved: f.store.now().Unix(),
+		sum: sum.sum, flags: flags, seen: shown(flags, known), own: true,
 	}
 	x.next++
-	x.keywords, x.entries = known, append(x.entries, e)
-	lines.WriteString(e.line())
-	if err := f.commit(lines.String(), x); err != nil {
-		return meta, errors.Join(err, h.undo(old))
-	}
-	return e.meta(), nil
+	x.keywords = known
+	return rec, e, nil
 }
 
 // undo cuts off what was appended and can not be acknowledged.
@@ -322,9 +391,9 @@ func (f *folder) setFlags(h *held, uids mailbox.UIDSet, c mailbox.FlagChange) (r
 			return res, err
 		}
 	}
-	var lines strings.Builder
+	var lines []byte
 	for _, k := range known[len(x.keywords):] {
-		fmt.Fprintf(&lines, "K %s\n", k)
+		lines = appendKeyword(lines, k)
 	}
 	x.keywords = known
 	var changed, modified mailbox.UIDSetBuilder
@@ -340,7 +409,7 @@ func (f *folder) setFlags(h *held, uids mailbox.UIDSet, c mailbox.FlagChange) (r
 		}
 		if flags := c.Op.Apply(e.flags, change); flags != e.flags {
 			e.flags, e.modSeq = flags, x.modSeq+1
-			fmt.Fprintf(&lines, flagsLine, e.uid, e.modSeq, e.flags)
+			lines = e.appendFlags(lines)
 			changed.Add(e.uid)
 			places = append(places, i)
 		}
@@ -351,7 +420,7 @@ func (f *folder) setFlags(h *held, uids mailbox.UIDSet, c mailbox.FlagChange) (r
 	}
 	x.modSeq++
 	res.ModSeq = x.modSeq
-	if err := f.commit(lines.String(), x); err != nil {
+	if err := f.commit(lines, x); err != nil {
 		return mailbox.FlagResult{}, err
 	}
 	f.showFlags(h, places)
@@ -359,10 +428,12 @@ func (f *folder) setFlags(h *held, uids mailbox.UIDSet, c mailbox.FlagChange) (r
 }
 
 // showFlags writes the status blocks of messages for other programs. The index is what counts: nothing is lost
-// when it fails, and the next change of the folder notes the file's new time.
+// when it fails. What the blocks say is noted once it is durable; what differs from that later is another program's change.
 func (f *folder) showFlags(h *held, places []int) {
+	x := f.x.clone()
+	var lines []byte
 	for _, i := range places {
-		e := &f.x.entries[i]
+		e := &x.entries[i]
 		if !e.own {
 			continue
 		}
@@ -370,17 +441,23 @@ func (f *folder) showFlags(h *held, places []int) {
 		if _, err := h.file.ReadAt(b, e.start); err != nil || !isBlock(b) {
 			continue
 		}
-		if _, err := h.file.WriteAt([]byte(statusBlock(e.flags.List(f.x.keywords))), e.start); err != nil {
+		if _, err := h.file.WriteAt([]byte(statusBlock(e.flags.List(x.keywords))), e.start); err != nil {
 			f.store.log("status fields not written", "file", f.name, "error", err)
+			return
 		}
+		e.seen = shown(e.flags, x.keywords)
+		lines = e.appendSeen(lines)
 	}
-	if info, err := h.file.Stat(); err == nil {
-		h.info = info
-		if at, err := f.position(h); err == nil && at.size == f.x.at.size {
-			x := *f.x
-			x.at = at
-			_ = f.commit("", &x)
-		}
+	if lines == nil {
+		return
+	}
+	if err := h.file.Sync(); err != nil {
+		f.store.log("status fields not written", "file", f.name, "error", err)
+		return
+	}
+	if at, err := f.changed(h); err == nil && at.size == x.at.size {
+		x.at = at
+		_ = f.note(lines, x)
 	}
 }
 
@@ -439,10 +516,7 @@ func (f *folder) expunge(h *held, uids mailbox.UIDSet) (mailbox.UIDSet, error) {
 	}
 	x.modSeq++
 	x.expunge(x.modSeq, gone)
-	if h.info, err = h.file.Stat(); err != nil {
-		return gone, nil
-	}
-	if x.at, err = f.position(h); err != nil {
+	if x.at, err = f.changed(h); err != nil {
 		return gone, nil
 	}
 	f.x = x

@@ -12,7 +12,7 @@ import (
 // found is a message that a scan has found.
 type found struct {
 	entry
-	list mailbox.FlagList // of status fields of other programs
+	list mailbox.FlagList // of its status fields
 }
 
 // scan finds the messages of a file from an offset on.
@@ -28,7 +28,7 @@ func scan(file io.ReaderAt, from, size int64, d Dialect) ([]found, error) {
 		if err != nil {
 			return nil, err
 		}
-		one.offset, one.start, one.end = one.offset+from, one.start+from, one.end+from
+		one.offset, one.start, one.end = one.offset+from, one.start+from, max(one.end, one.start)+from
 		if n := len(all); n > 0 {
 			all[n-1].next = one.offset
 		}
@@ -47,6 +47,7 @@ func (r *Reader) scanMessage(m *Message) (f found, err error) {
 	}
 	f.own = m.has(markStatus) && isBlock(head)
 	if f.own {
+		_, f.list = splitStatus(head[:blockSize])
 		f.sum = crc32.Checksum(head[blockSize:], crcTable)
 	} else {
 		end := headerEnd(head)

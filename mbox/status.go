@@ -38,6 +38,12 @@ func statusBlock(l mailbox.FlagList) string {
 	return fmt.Sprintf("Status: %-2s\nX-Status: %-4s\nX-Keywords: %-*s\n", status, extra, keywordWidth, words)
 }
 
+// shown returns those of a message's flags that its status block says.
+func shown(flags mailbox.Flags, keywords []string) mailbox.Flags {
+	_, l := splitStatus([]byte(statusBlock(flags.List(keywords))))
+	return mailbox.KnownFlags(keywords, l)
+}
+
 // statusLetters are those of X-Status, in mutt and Dovecot.
 var statusLetters = [...]struct {
 	letter byte
@@ -69,9 +75,9 @@ func isBlock(b []byte) bool {
 var statusNames = [...]string{"status", "x-status", "x-keywords", "x-uid", "x-imap", "x-imapbase", "content-length"}
 
 // splitStatus parts a header (or its beginning) into what belongs to the message and the flags that other
-// programs have put there.
+// programs have put there. A field Lines is mutt's when it follows Content-Length, and else the message's.
 func splitStatus(header []byte) (rest []byte, l mailbox.FlagList) {
-	skipping := false
+	skipping, afterLength := false, false
 	for len(header) > 0 {
 		end := bytes.IndexByte(header, '\n') + 1
 		if end == 0 {
@@ -81,7 +87,8 @@ func splitStatus(header []byte) (rest []byte, l mailbox.FlagList) {
 		header = header[end:]
 		if line[0] != ' ' && line[0] != '\t' {
 			name, value, ok := bytes.Cut(line, []byte(":"))
-			skipping = ok && isStatusName(name)
+			skipping = ok && (isStatusName(name) || afterLength && bytes.EqualFold(name, []byte("Lines")))
+			afterLength = ok && bytes.EqualFold(name, []byte("Content-Length"))
 			if skipping {
 				readStatus(&l, strings.ToLower(string(name)), string(bytes.TrimSpace(value)))
 			}

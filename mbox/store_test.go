@@ -135,6 +135,41 @@ func TestForeign(t *testing.T) {
 	require.Equal(t, fourth, listBox(t, m)[2])
 }
 
+// TestForeignStatus lets another program change the status fields of our own messages, in place and not: what it has changed
+// counts, and what the fields have no room for stays.
+func TestForeignStatus(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "ann")
+	s := &mbox.Store{Inbox: filepath.Join(filepath.Dir(path), "{user}")}
+	m := openBox(t, s, "INBOX")
+	long := []string{strings.Repeat("a", 40), strings.Repeat("b", 40)} // one of them fits
+	given := mailbox.FlagList{System: mailbox.Flagged, Keywords: long}
+	meta, err := m.Append(t.Context(), strings.NewReader("Subject: x\r\n\r\nx\r\n"), mailbox.AppendOptions{Flags: given})
+	require.NoError(t, err)
+	modSeq := meta.ModSeq
+	for _, step := range []struct {
+		old, new string
+		system   mailbox.Flags
+		keywords []string
+	}{
+		{"Status: O ", "Status: RO", mailbox.Seen | mailbox.Flagged, long},
+		{"X-Status: F ", "X-Status: A ", mailbox.Seen | mailbox.Answered, long},
+		{"X-Keywords: " + long[0], "X-Keywords: " + strings.Repeat(" ", 40), mailbox.Seen | mailbox.Answered, long[1:]},
+		{"Status: RO\nX-Status: A   \n", "X-Status: AD\nStatus: O\n", mailbox.Answered | mailbox.Deleted, long[1:]}, // no block of ours any more
+		{"Status: O\n", "", mailbox.Answered | mailbox.Deleted, long[1:]},
+		{"X-Status: AD\n", "Status: R\n", mailbox.Seen, long[1:]},
+	} {
+		text, err := os.ReadFile(path)
+		require.NoError(t, err)
+		require.Contains(t, string(text), step.old)
+		require.NoError(t, os.WriteFile(path, []byte(strings.Replace(string(text), step.old, step.new, 1)), 0o600))
+		require.Equal(t, []listed{{1, mailbox.FlagList{System: step.system, Keywords: step.keywords}, "Subject: x\r\n\r\nx\r\n"}}, listBox(t, m), step.new)
+		ch, err := m.Changes(t.Context(), modSeq)
+		require.NoError(t, err)
+		require.Equal(t, step.new == "", ch.State.ModSeq == modSeq, "a change of the flags has a higher mod-sequence")
+		modSeq = ch.State.ModSeq
+	}
+}
+
 // TestTornIndex cuts the index at every octet, and changes every octet: it is read up to the last change that is whole, or made anew with a
 // higher UIDVALIDITY; the messages are all there (F10).
 func TestTornIndex(t *testing.T) {

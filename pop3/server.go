@@ -1,6 +1,7 @@
 package pop3
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -83,23 +84,21 @@ const (
 )
 
 // ListenAndServe listens on Addr and serves until Shutdown or Close.
-func (s *Server) ListenAndServe() error { return s.listenAndServe(":110", s.Serve) }
-
-// ListenAndServeTLS is ListenAndServe with TLS from the first octet (RFC 8314 §3.3).
-func (s *Server) ListenAndServeTLS() error { return s.listenAndServe(":995", s.ServeTLS) }
-
-func (s *Server) listenAndServe(addr string, serve func(net.Listener) error) error {
-	if s.Addr != "" {
-		addr = s.Addr
-	}
-	if s.loop.ShuttingDown() {
-		return ErrServerClosed
-	}
-	l, err := netserver.Listen(addr)
+func (s *Server) ListenAndServe() error {
+	cfg, err := s.config()
 	if err != nil {
 		return err
 	}
-	return serve(l)
+	return s.loop.ListenAndServe(cmp.Or(s.Addr, ":110"), cfg)
+}
+
+// ListenAndServeTLS is ListenAndServe with TLS from the first octet (RFC 8314 §3.3).
+func (s *Server) ListenAndServeTLS() error {
+	cfg, err := s.config()
+	if err != nil {
+		return err
+	}
+	return s.loop.ListenAndServeTLS(cmp.Or(s.Addr, ":995"), cfg)
 }
 
 // Serve serves l until Shutdown or Close, and closes it. Several listeners may be served at once

@@ -3,7 +3,10 @@ package queue
 import (
 	"encoding/binary"
 	"errors"
+	"slices"
 	"time"
+
+	"github.com/goniec-mail/goniec"
 )
 
 // A record of the log is a transaction: one or more operations that happen together. Its payload is
@@ -36,6 +39,7 @@ type op struct {
 	kind   Kind
 	prio   int8
 	big    bool // the body is a file of its own
+	by     deadline
 	key    keyHash
 	groups []groupState // put: all; outcome: one; attempt: many, with ids in ids
 	ids    []uint64
@@ -45,9 +49,27 @@ type op struct {
 	data   []byte // not part of the head
 	dataAt int    // where data begin in the payload
 	total  uint32 // length of the data
+
+	// Of a put under way.
+	buf  *[]byte // where data lie
+	size int64   // of the body
+	sum  uint32  // of a body in a file of its own
 }
 
 type keyHash [16]byte
+
+// deadline is the Envelope's DeliverBy; the zero value is none.
+type deadline struct {
+	at   uint32
+	back bool // mode R: return to sender
+}
+
+func deadlineOf(env *goniec.Envelope) deadline {
+	if env.DeliverBy == nil {
+		return deadline{}
+	}
+	return deadline{max(secondsUp(env.DeliverBy.Deadline), 1), env.DeliverBy.Return}
+}
 
 // groupState is all that is known of a group.
 type groupState struct {
@@ -81,9 +103,12 @@ func appendHead(dst []byte, o *op) []byte {
 	case opPut:
 		dst = binary.LittleEndian.AppendUint64(dst, o.id)
 		dst = binary.AppendUvarint(dst, uint64(o.since))
-		dst = append(dst, byte(o.kind), byte(o.prio), bit(o.big)|bit(o.key != keyHash{})<<1)
+		dst = append(dst, byte(o.kind), byte(o.prio), bit(o.big)|bit(o.key != keyHash{})<<1|bit(o.by.at != 0)<<2|bit(o.by.back)<<3)
 		if o.key != (keyHash{}) {
 			dst = append(dst, o.key[:]...)
+		}
+		if o.by.at != 0 {
+			dst = binary.AppendUvarint(dst, uint64(o.by.at))
 		}
 		dst = binary.AppendUvarint(dst, uint64(len(o.groups)))
 		for i := range o.groups {
@@ -267,6 +292,9 @@ func (c *cursor) put(o *op) {
 	if bits&2 != 0 {
 		copy(o.key[:], c.take(16))
 	}
+	if bits&4 != 0 {
+		o.by = deadline{c.small(), bits&8 != 0}
+	}
 	for range c.count() {
 		g := o.grow()
 		c.group(g)
@@ -305,23 +333,24 @@ func parseHeads(b []byte) ([]op, error) {
 	return ops, c.err()
 }
 
-// payload makes the payload of a record.
-func payload(ops []*op) (data []byte, heads []byte) {
-	size := 64
+// payload makes a record, in b's memory if that is large enough, with a payload of the operations. Its header is
+// for stamp to fill in; heads is the part that the footer repeats.
+func payload(b []byte, ops []*op) (rec []byte, heads []byte) {
+	size := recordHeader + 4 + 64
 	for _, o := range ops {
 		size += len(o.data) + 64
 	}
-	b := make([]byte, recordHeader+4, recordHeader+4+size)
+	b = slices.Grow(b[:0], size)[:recordHeader+4]
 	for _, o := range ops {
 		b = appendHead(b, o)
 	}
-	heads = b[recordHeader+4:]
-	binary.LittleEndian.PutUint32(b[recordHeader:], uint32(len(heads)))
-	heads = heads[:len(heads):len(heads)]
+	end := len(b)
+	binary.LittleEndian.PutUint32(b[recordHeader:], uint32(end-recordHeader-4))
 	for _, o := range ops {
+		o.dataAt = len(b) - recordHeader
 		b = append(b, o.data...)
 	}
-	return b, heads
+	return b, b[recordHeader+4 : end : end]
 }
 
 // splitPayload undoes payload: the operations with their data.

@@ -255,7 +255,7 @@ func TestQ01_ForgedRecord(t *testing.T) {
 	ctx := context.Background()
 	_, err := s.Put(ctx, testMessage(t, "first", "a@x.example"))
 	require.NoError(t, err)
-	forged, _ := payload([]*op{{typ: opPut, id: 77, groups: []groupState{{dest: "x", rcpts: []uint32{0}}}}})
+	forged, _ := payload(nil, []*op{{typ: opPut, id: 77, groups: []groupState{{dest: "x", rcpts: []uint32{0}}}}})
 	seg := &segment{epoch: s.log.segs[0].epoch + 1} // what an attacker does not know
 	seg.stamp(forged, 100, 1, payloadSum(forged))
 	_, err = s.Put(ctx, testMessage(t, string(forged), "a@x.example"))

@@ -25,7 +25,7 @@ type FileOptions struct {
 	// 4 KiB, more than 1 GiB as 1 GiB. It may change between runs.
 	SegmentSize int
 	// InlineBody is the largest body that is kept in a segment; a larger one gets a file of its
-	// own. Zero means 64 KiB; negative means none; never more than a quarter of a segment.
+	// own. Zero means 128 KiB; negative means none; never more than a quarter of a segment.
 	InlineBody int
 	// KeyMemory is how long a Key is remembered, counted from Message.Since, beyond the time that its
 	// message is queued. Zero means 5 days; negative means not at all.
@@ -50,7 +50,7 @@ func (o *FileOptions) setDefaults() {
 	}
 	o.SegmentSize = min(max(o.SegmentSize, 4<<10), 1<<30)
 	if o.InlineBody == 0 {
-		o.InlineBody = 64 << 10
+		o.InlineBody = 128 << 10
 	}
 	o.InlineBody = min(max(o.InlineBody, 0), o.SegmentSize/4)
 	if o.KeyMemory == 0 {
@@ -82,12 +82,14 @@ type FileStore struct {
 	// writing by the cleaner that moves them.
 	clean   sync.RWMutex
 	stripes [64]sync.Mutex // by message, for changes
+	buffers sync.Pool      // for records
 
 	mu       sync.Mutex
 	x        *index
 	taken    map[uint64]bool           // IDs of Puts under way
 	keying   map[keyHash]chan struct{} // keys of Puts under way
 	mailings []cachedMailing           // read lately
+	recent   recentList                // put lately
 	token    uint64
 	closed   bool
 	wake     chan struct{}
@@ -271,8 +273,31 @@ func (s *FileStore) Time() time.Time {
 
 // commit writes operations as one record.
 func (s *FileStore) commit(ops []*op, durable, keep bool) (*segment, loc, error) {
-	b, heads := payload(ops)
+	buf := s.buffer()
+	defer s.recycle(buf)
+	b, heads := payload(*buf, ops)
+	*buf = b
 	return s.log.append(b, heads, seconds(s.o.Now()), durable, keep)
+}
+
+// maxBuffer is the largest buffer that is kept for use again, in octets.
+const maxBuffer = 256 << 10
+
+// buffer returns an empty buffer.
+func (s *FileStore) buffer() *[]byte {
+	if b, ok := s.buffers.Get().(*[]byte); ok {
+		return b
+	}
+	b := make([]byte, 0, 4096)
+	return &b
+}
+
+// recycle takes a buffer back that nobody uses any more.
+func (s *FileStore) recycle(b *[]byte) {
+	if cap(*b) <= maxBuffer {
+		*b = (*b)[:0]
+		s.buffers.Put(b)
+	}
 }
 
 // Wake implements Store.

@@ -15,7 +15,8 @@ type lease struct {
 	expires time.Time // monotonic
 	base    loc       // of the put record
 	worker  string
-	busy    bool // being settled
+	busy    bool    // being settled
+	m       *stored // what Claim read of the message, for Open; nil once the message was moved
 }
 
 const defaultTTL = 15 * time.Minute
@@ -50,8 +51,9 @@ func (s *FileStore) Due(_ context.Context, now time.Time) iter.Seq2[Dest, error]
 
 // expireLeases frees the jobs of workers that did not come back.
 func (s *FileStore) expireLeases() {
+	now := time.Now()
 	for n, l := range s.x.leases {
-		if !l.busy && time.Now().After(l.expires) {
+		if !l.busy && now.After(l.expires) {
 			s.o.Logger.Warn("queue: lease ran out", "id", formatID(s.x.job(n).id), "worker", l.worker)
 			s.x.park(n)
 		}
@@ -75,7 +77,7 @@ func (s *FileStore) Claim(ctx context.Context, r ClaimRequest) ([]Lease, error) 
 		}
 		leases = append(leases, l)
 	}
-	if len(leases) == 0 || !r.ArrivedBefore.IsZero() {
+	if len(leases) == 0 || r.aged() {
 		return leases, nil
 	}
 	// The attempt is on record before it begins, for blame; a power cut may forget it.
@@ -111,6 +113,8 @@ func (s *FileStore) pick(r ClaimRequest) ([]uint32, error) {
 		}
 	case !r.ArrivedBefore.IsZero():
 		picked = s.x.aged(seconds(r.ArrivedBefore), r.Unnoticed, limit)
+	case !r.DeadlineBefore.IsZero():
+		picked = s.x.overdue(seconds(r.DeadlineBefore), limit)
 	default:
 		s.x.promote(seconds(r.Now))
 		d, ok := s.x.destByID[r.Dest]
@@ -187,6 +191,17 @@ func (x *index) aged(before uint32, unnoticed bool, limit int) []uint32 {
 	return found
 }
 
+// overdue finds free jobs whose deadline is before a time, as ClaimRequest.DeadlineBefore says.
+func (x *index) overdue(before uint32, limit int) (found []uint32) {
+	for n, by := range x.by {
+		j := x.job(n)
+		if len(found) < limit && by.at < before && (j.state == jobWaiting || j.state == jobReady) && (by.back || j.flags&flagNoticed == 0) {
+			found = append(found, n)
+		}
+	}
+	return found
+}
+
 // describe reads a leased job from disk.
 func (s *FileStore) describe(n uint32) (Lease, error) {
 	s.mu.Lock()
@@ -196,18 +211,23 @@ func (s *FileStore) describe(n uint32) (Lease, error) {
 		return Lease{}, ErrLeaseLost
 	}
 	j := *s.x.job(n)
+	recent := s.recent.take(j.id, j.at)
 	l := Lease{
 		ID: formatID(j.id), Group: s.x.group(n), Token: le.token, Dest: s.x.dests[j.dest].name,
 		Rcpts: toInt(s.x.rcpts(n)), Since: timeOf(j.since), Due: timeOf(j.due), Attempts: int(j.attempts),
 		Noticed: j.flags&flagNoticed != 0, Bulk: j.flags&jobBulk != 0, Deaths: int(s.x.deaths[j.id]),
 	}
 	s.mu.Unlock()
-	m, base, reasons, err := s.readJob(j, l.Group)
-	if err == nil {
-		err = s.checkBody(m)
-	}
-	if err != nil {
-		return l, err
+	m, base, reasons, err := recent, j.at, []string(nil), error(nil)
+	if m == nil {
+		m, base, reasons, err = s.readJob(j, l.Group)
+		if err == nil {
+			err = s.checkBody(m)
+		}
+		if err != nil {
+			return l, err
+		}
+		m = m.slim()
 	}
 	if len(reasons) == len(l.Rcpts) {
 		l.Reasons = reasons
@@ -215,7 +235,7 @@ func (s *FileStore) describe(n uint32) (Lease, error) {
 	l.Envelope, l.Size, l.Kind = m.env, m.size, m.op.kind
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	le.base = base
+	le.base, le.m = base, m
 	return l, nil
 }
 
@@ -282,7 +302,7 @@ func (s *FileStore) Settle(ctx context.Context, l Lease, st Settlement) error {
 	news, err := s.buildReports(ctx, st.New)
 	defer func() {
 		for _, o := range news {
-			s.giveID(o.id)
+			s.putDone(o)
 		}
 	}()
 	if err == nil {

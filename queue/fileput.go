@@ -32,19 +32,40 @@ func (s *FileStore) Put(ctx context.Context, m Message) (ID, error) {
 	if err != nil {
 		return "", err
 	}
-	defer s.giveID(o.id)
-	s.clean.RLock()
-	defer s.clean.RUnlock()
-	if err := s.open(); err != nil {
+	defer s.putDone(o)
+	if err := s.put(o, m.Envelope); err != nil {
 		s.discardBody(o)
 		return "", err
 	}
-	if err := s.commitApply([]*op{o}, true); err != nil {
-		s.discardBody(o)
-		return "", fmt.Errorf("store message: %w", err)
-	}
 	s.wakeUp()
 	return formatID(o.id), nil
+}
+
+// put makes a message durable and then known.
+func (s *FileStore) put(o *op, env *goniec.Envelope) error {
+	s.clean.RLock()
+	defer s.clean.RUnlock()
+	if err := s.open(); err != nil {
+		return err
+	}
+	m := recall(o, env)
+	seg, at, err := s.commit([]*op{o}, true, true)
+	if err != nil {
+		return fmt.Errorf("store message: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.apply(o, at)
+	s.remember(m, o, seg, at)
+	return nil
+}
+
+// putDone gives back what build has taken.
+func (s *FileStore) putDone(o *op) {
+	s.giveID(o.id)
+	*o.buf = o.data
+	o.data = nil
+	s.recycle(o.buf)
 }
 
 // commitApply makes operations durable and then true. An error leaves everything as it was.
@@ -102,9 +123,15 @@ func checkGroups(groups []Group, open []bool) error {
 	return nil
 }
 
-// build reads the body and makes the put operation. Its ID is taken; see giveID.
+// appendEnvelope appends an envelope as a text.
+func appendEnvelope(dst []byte, e *goniec.Envelope) []byte {
+	var stack [512]byte
+	return appendText(dst, goniec.AppendEnvelope(stack[:0], e))
+}
+
+// build reads the body and makes the put operation. The caller calls putDone when it is of no use any more.
 func (s *FileStore) build(ctx context.Context, m *Message) (*op, error) {
-	o := &op{typ: opPut, kind: m.Kind, prio: m.Envelope.Priority, since: s.sinceOf(m)}
+	o := &op{typ: opPut, kind: m.Kind, prio: m.Envelope.Priority, since: s.sinceOf(m), by: deadlineOf(m.Envelope)}
 	if m.Key != "" {
 		o.key = hashKey(m.Key)
 	}
@@ -119,12 +146,12 @@ func (s *FileStore) build(ctx context.Context, m *Message) (*op, error) {
 		}
 		o.groups = append(o.groups, st)
 	}
-	env := goniec.AppendEnvelope(make([]byte, 0, 512), m.Envelope)
-	o.data = appendText(make([]byte, 0, 4096), env)
+	o.buf = s.buffer()
+	o.data = appendEnvelope(*o.buf, m.Envelope)
 	o.data = binary.AppendUvarint(o.data, 0) // no replies yet
 	o.id = s.takeID(m.Envelope.ID)
 	if err := s.readBody(ctx, o, m.Body); err != nil {
-		s.giveID(o.id)
+		s.putDone(o)
 		return nil, err
 	}
 	return o, nil
@@ -139,40 +166,52 @@ func (s *FileStore) sinceOf(m *Message) uint32 {
 
 // readBody appends the body to the operation's data, or writes it to a file when it is large.
 func (s *FileStore) readBody(ctx context.Context, o *op, body io.Reader) error {
-	head := o.data
+	before := len(o.data)
+	big, err := s.readInline(ctx, o, body)
+	if err != nil {
+		return err
+	}
+	if !big {
+		o.size = int64(len(o.data) - before)
+		return nil
+	}
+	o.big = true
+	start := o.data[before:]
+	if o.size, o.sum, err = s.writeBody(ctx, o.id, start, body); err != nil {
+		return err
+	}
+	o.data = binary.LittleEndian.AppendUint64(o.data[:before], uint64(o.size))
+	o.data = binary.LittleEndian.AppendUint32(o.data, o.sum)
+	return nil
+}
+
+// readInline appends the body to the operation's data up to the limit for bodies there. It reports whether there may be
+// more.
+func (s *FileStore) readInline(ctx context.Context, o *op, body io.Reader) (more bool, err error) {
 	idle := 0
 	for room := s.o.InlineBody + 1; room > 0; {
 		if ctx.Err() != nil {
-			return context.Cause(ctx)
+			return false, context.Cause(ctx)
 		}
-		if cap(head)-len(head) < 512 {
-			head = append(head, make([]byte, len(head))...)[:len(head)]
+		if cap(o.data)-len(o.data) < 512 {
+			o.data = slices.Grow(o.data, len(o.data)) // for octets received, whatever was announced
 		}
-		n, err := body.Read(head[len(head):min(cap(head), len(head)+room)])
-		head, room = head[:len(head)+n], room-n
+		n, err := body.Read(o.data[len(o.data):min(cap(o.data), len(o.data)+room)])
+		o.data, room = o.data[:len(o.data)+n], room-n
 		if err == io.EOF && room > 0 {
-			o.data = head
-			return nil
+			return false, nil
 		}
 		if err != nil && err != io.EOF {
-			return err
+			return false, err
 		}
 		if idle++; n > 0 {
 			idle = 0
 		}
 		if idle > 100 {
-			return io.ErrNoProgress
+			return false, io.ErrNoProgress
 		}
 	}
-	o.big = true
-	start := head[len(o.data):]
-	size, sum, err := s.writeBody(ctx, o.id, start, body)
-	if err != nil {
-		return err
-	}
-	o.data = binary.LittleEndian.AppendUint64(o.data, uint64(size))
-	o.data = binary.LittleEndian.AppendUint32(o.data, sum)
-	return nil
+	return true, nil
 }
 
 // writeBody streams a large body to a file of its own: durable with its name on return.

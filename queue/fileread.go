@@ -24,39 +24,12 @@ type stored struct {
 	bodyAt  int64 // of an inline body, in the segment
 	size    int64
 	sum     uint32 // of a body in a file of its own
+	sound   bool   // that body was written or checked by this process; guarded by FileStore.mu
 }
 
-// mailingCache is how many mailings are kept parsed: each of their many jobs needs the whole envelope.
-const mailingCache = 8
-
-// cached returns a mailing that was read lately.
-func (s *FileStore) cached(id uint64, at loc) *stored {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, c := range s.mailings {
-		if c.at == at && c.m.op.id == id {
-			return c.m
-		}
-	}
-	return nil
-}
-
-// cachedMailing is a mailing by the place of its put record. What it holds is never changed.
-type cachedMailing struct {
-	at loc
-	m  *stored
-}
-
-func (s *FileStore) cache(at loc, m *stored) {
-	if len(m.op.groups) <= bulkJobs {
-		return
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.mailings) == mailingCache {
-		s.mailings = s.mailings[1:]
-	}
-	s.mailings = append(s.mailings[:len(s.mailings):len(s.mailings)], cachedMailing{at, m})
+// slim returns what a delivery needs of a message, without the record that it was read from.
+func (m *stored) slim() *stored {
+	return &stored{op: op{id: m.op.id, kind: m.op.kind, big: m.op.big}, env: m.env, seg: m.seg, bodyAt: m.bodyAt, size: m.size, sum: m.sum}
 }
 
 // readPut reads the put record of a message. The caller holds s.clean.
@@ -179,12 +152,11 @@ func (s *FileStore) readJob(j job, group int) (*stored, loc, []string, error) {
 
 // reasonsOf returns the replies that the put record holds for a group.
 func (m *stored) reasonsOf(group int) []string {
-	for i, g := range m.op.groups {
-		if g.n == group && i < len(m.reasons) {
-			return slices.Clone(m.reasons[i])
-		}
+	i, ok := slices.BinarySearchFunc(m.op.groups, group, func(g groupState, n int) int { return g.n - n })
+	if !ok || i >= len(m.reasons) {
+		return nil
 	}
-	return nil
+	return slices.Clone(m.reasons[i])
 }
 
 // findPut looks through a segment for the put record of a message.
@@ -224,12 +196,29 @@ func (s *FileStore) Open(_ context.Context, id ID) (Body, error) {
 		return nil, ErrNotFound
 	}
 	j, group := *s.x.job(n), s.x.group(n)
+	m := s.claimed(n)
 	s.mu.Unlock()
-	m, _, _, err := s.readJob(j, group)
-	if err != nil {
-		return nil, err
+	if m == nil {
+		var err error
+		if m, _, _, err = s.readJob(j, group); err != nil {
+			return nil, err
+		}
 	}
 	return s.openBody(m)
+}
+
+// claimed returns what a Claim has read of the message whose first job is n, nil if none is leased. The caller
+// holds s.mu.
+func (s *FileStore) claimed(n uint32) *stored {
+	for range bulkJobs {
+		if le := s.x.leases[n]; le != nil && le.m != nil {
+			return le.m
+		}
+		if n = s.x.job(n).next; n == 0 {
+			break
+		}
+	}
+	return nil
 }
 
 func (s *FileStore) openBody(m *stored) (Body, error) {
@@ -255,7 +244,7 @@ func (s *FileStore) bodyHandle() faultfs.Dir {
 
 // checkBody reads a body that is not covered by the record's checksum.
 func (s *FileStore) checkBody(m *stored) error {
-	if !m.op.big {
+	if !m.op.big || s.isSound(m) {
 		return nil
 	}
 	b, err := s.openBody(m)
@@ -279,7 +268,16 @@ func (s *FileStore) checkBody(m *stored) error {
 	if sum != m.sum {
 		return fmt.Errorf("%w: checksum of the body does not fit", ErrCorrupt)
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m.sound = true // a mailing stays in the cache: it is not read for each of its jobs
 	return nil
+}
+
+func (s *FileStore) isSound(m *stored) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return m.sound
 }
 
 // inlineBody is a body inside a segment, which is not used again before Close.

@@ -13,6 +13,9 @@ type index struct {
 
 	ids   idTable
 	multi map[uint32]*multi // jobs that are not simply group 0 with recipient 0
+	// many finds the jobs of mailings, whose chains are too long to be walked for every outcome.
+	many map[started]uint32
+	by   map[uint32]deadline // of the few jobs that have one
 
 	dests    []dest
 	destByID map[string]uint32
@@ -66,6 +69,7 @@ const (
 type multi struct {
 	n     int
 	rcpts []uint32
+	prev  uint32 // job before it in the chain of its message
 }
 
 type keyEntry struct {
@@ -78,7 +82,8 @@ const chunkSize = 4096
 
 func newIndex() *index {
 	return &index{
-		used: 1, multi: map[uint32]*multi{}, dests: make([]dest, 1), destByID: map[string]uint32{},
+		used: 1, multi: map[uint32]*multi{}, many: map[started]uint32{}, by: map[uint32]deadline{},
+		dests: make([]dest, 1), destByID: map[string]uint32{},
 		leases: map[uint32]*lease{}, deaths: map[uint64]uint8{}, keys: map[keyHash]keyEntry{},
 	}
 }
@@ -92,7 +97,11 @@ func (x *index) first(id uint64) uint32 {
 
 // find returns a job by its group.
 func (x *index) find(id uint64, group int) uint32 {
-	for n := x.first(id); n != 0; n = x.job(n).next {
+	first := x.first(id)
+	if first != 0 && x.job(first).flags&jobBulk != 0 {
+		return x.many[started{id, group}]
+	}
+	for n := first; n != 0; n = x.job(n).next {
 		if x.group(n) == group {
 			return n
 		}
@@ -116,11 +125,16 @@ func (x *index) rcpts(n uint32) []uint32 {
 
 // setRcpts keeps what a group of recipients needs.
 func (x *index) setRcpts(n uint32, group int, rcpts []uint32) {
-	if group == 0 && len(rcpts) == 1 && rcpts[0] == 0 {
+	m := x.multi[n]
+	if group == 0 && len(rcpts) == 1 && rcpts[0] == 0 && (m == nil || m.prev == 0) {
 		delete(x.multi, n)
 		return
 	}
-	x.multi[n] = &multi{group, slices.Clone(rcpts)}
+	if m == nil {
+		m = &multi{n: group}
+		x.multi[n] = m
+	}
+	m.rcpts = slices.Clone(rcpts)
 }
 
 // put adds a message, or replaces it, as a put operation says. It reports whether a job is left.
@@ -154,16 +168,60 @@ func (x *index) put(o *op, at loc) bool {
 		}
 		j.dest = x.useDest(g.dest)
 		x.setRcpts(n, g.n, g.rcpts)
-		if last == 0 {
-			x.ids.put(o.id, n, func(n uint32) uint64 { return x.job(n).id })
-		} else {
-			x.job(last).next = n
+		if o.by.at != 0 {
+			x.by[n] = o.by
 		}
+		x.chain(n, last)
 		last = n
 		x.park(n)
 	}
 	x.messages++
 	return true
+}
+
+// chain puts a job behind the last one of its message, 0 if it is the first.
+func (x *index) chain(n, last uint32) {
+	j := x.job(n)
+	if j.flags&jobBulk != 0 {
+		x.many[started{j.id, x.group(n)}] = n
+	}
+	if last == 0 {
+		x.ids.put(j.id, n, func(n uint32) uint64 { return x.job(n).id })
+		return
+	}
+	x.job(last).next = n
+	m := x.multi[n]
+	if m == nil {
+		m = &multi{rcpts: []uint32{0}}
+		x.multi[n] = m
+	}
+	m.prev = last
+}
+
+// unchain takes a job out of the chain of its message.
+func (x *index) unchain(n uint32) {
+	j := x.job(n)
+	next, prev := j.next, uint32(0)
+	if m := x.multi[n]; m != nil {
+		prev = m.prev
+	}
+	idOf := func(n uint32) uint64 { return x.job(n).id }
+	switch {
+	case prev != 0:
+		x.job(prev).next = next
+	case next != 0:
+		x.ids.put(j.id, next, idOf)
+	default:
+		x.ids.delete(j.id, idOf)
+		x.messages--
+		x.ended(j.baseSeg)
+	}
+	if next != 0 {
+		x.multi[next].prev = prev
+	}
+	if j.flags&jobBulk != 0 {
+		delete(x.many, started{j.id, x.group(n)})
+	}
 }
 
 // alloc returns an unused job.
@@ -192,24 +250,11 @@ func (x *index) remove(id uint64) {
 func (x *index) done(n uint32) bool {
 	x.unpark(n)
 	j := x.job(n)
-	id, next := j.id, j.next
-	idOf := func(n uint32) uint64 { return x.job(n).id }
-	switch first := x.first(id); {
-	case first == n && next == 0:
-		x.ids.delete(id, idOf)
-		x.messages--
-		x.ended(j.baseSeg)
-	case first == n:
-		x.ids.put(id, next, idOf)
-	default:
-		p := first
-		for x.job(p).next != n {
-			p = x.job(p).next
-		}
-		x.job(p).next = next
-	}
+	id := j.id
+	x.unchain(n)
 	x.dropDest(j.dest)
 	delete(x.multi, n)
+	delete(x.by, n)
 	delete(x.leases, n)
 	*j = job{next: x.free}
 	x.free = n

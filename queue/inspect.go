@@ -63,17 +63,26 @@ func (q *Queue) Cat(ctx context.Context, id ID, w io.Writer) error {
 
 // Hold keeps a message from further attempts until Release. An attempt under way goes on. ErrNotFound.
 func (q *Queue) Hold(ctx context.Context, id ID) error {
-	return q.Store.Update(ctx, id, Change{Op: Hold})
+	return q.told(Held, id, q.Store.Update(ctx, id, Change{Op: Hold}))
 }
 
 // Release ends Hold, and gives a corrupt message another chance. ErrNotFound.
 func (q *Queue) Release(ctx context.Context, id ID) error {
-	return q.changed(q.Store.Update(ctx, id, Change{Op: Release}))
+	return q.changed(q.told(Released, id, q.Store.Update(ctx, id, Change{Op: Release})))
 }
 
 // Delete removes a message without a report. ErrNotFound.
 func (q *Queue) Delete(ctx context.Context, id ID) error {
-	return q.Store.Update(ctx, id, Change{Op: Remove})
+	return q.told(Removed, id, q.Store.Update(ctx, id, Change{Op: Remove}))
+}
+
+// told makes an event of what somebody did, unless it failed.
+func (q *Queue) told(kind EventKind, id ID, err error) error {
+	if err == nil {
+		q.init()
+		q.event(Event{Kind: kind, ID: id})
+	}
+	return err
 }
 
 // Flush tries a message at once, whatever its back-off and that of its destinations. Held messages stay held.
@@ -222,15 +231,26 @@ func (q *Queue) Stats(ctx context.Context) (Stats, error) {
 	}
 	s := &q.sched
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	st.Active = s.active
+	s.mu.Unlock()
+	st.Dests = q.Dests()
+	return st, nil
+}
+
+// Dests returns what Stats has of destinations. It costs little: for a display that is drawn again and again.
+func (q *Queue) Dests() []DestStats {
+	q.init()
+	s := &q.sched
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list := make([]DestStats, 0, len(s.dests))
 	for _, d := range s.dests {
 		x := DestStats{Name: d.name, Active: d.active, Window: d.window, Dead: d.dead > 0, Reason: shownReason(d.reason)}
 		if d.sleeping > 0 {
 			x.Until = d.until
 		}
-		st.Dests = append(st.Dests, x)
+		list = append(list, x)
 	}
-	slices.SortFunc(st.Dests, func(a, b DestStats) int { return strings.Compare(a.Name, b.Name) })
-	return st, nil
+	slices.SortFunc(list, func(a, b DestStats) int { return strings.Compare(a.Name, b.Name) })
+	return list
 }

@@ -139,7 +139,7 @@ func (l *segmentLog) rotate(need int) error {
 	if l.cut == nil {
 		return nil
 	}
-	b, heads := payload([]*op{{typ: opCut, base: *l.cut}})
+	b, heads := payload(nil, []*op{{typ: opCut, base: *l.cut}})
 	next.stamp(b, next.end, l.last, payloadSum(b))
 	if _, err := next.file.WriteAt(b, int64(next.end)); err != nil {
 		next.broken = true // its own cut is its whole content

@@ -3,8 +3,6 @@ package queue
 import (
 	"container/heap"
 	"context"
-	"errors"
-	"math/rand/v2"
 	"sync"
 	"time"
 )
@@ -18,7 +16,9 @@ type scheduler struct {
 	bulk   bool
 	asleep sleepers
 	active int
+	bulky  int                 // of active: attempts at mailings
 	leases map[*Lease]struct{} // to be extended
+	limits func(dest string) Limits
 	pollAt time.Time
 	next   time.Time // by Rate: earliest next start
 
@@ -33,9 +33,27 @@ type scheduler struct {
 	ended             chan struct{}   // closed when Run returns
 }
 
+// Limits are those of one destination.
+type Limits struct {
+	Window    int     // deliveries at a time with which it starts; 0 = Queue.Window
+	MaxWindow int     // to which that grows; 0 = Queue.MaxWindow
+	Rate      float64 // deliveries that begin in a second; 0 = Queue.DestRate, negative = no limit
+}
+
+// limitsOf fills in the defaults.
+func (q *Queue) limitsOf(dest string) (l Limits) {
+	if q.Limits != nil {
+		l = q.Limits(dest)
+	}
+	l.Window, l.MaxWindow, l.Rate = or(l.Window, q.o.window), or(l.MaxWindow, q.o.most), or(l.Rate, q.DestRate)
+	l.MaxWindow = max(l.MaxWindow, l.Window)
+	return l
+}
+
 // destination is what is known of one, while it has work or is dead.
 type destination struct {
 	name      string
+	limits    Limits
 	active    int
 	window    int
 	successes int // since the window last changed
@@ -46,10 +64,12 @@ type destination struct {
 	lined     bool
 	due       bool // may have due jobs
 	bulk      bool // ... only of mailings
+	claiming  bool // start has it in hand, without the lock
 	sleeping  int  // index in asleep, from 1
 }
 
-func (s *scheduler) init() {
+func (s *scheduler) init(limits func(string) Limits) {
+	s.limits = limits
 	s.dests = map[string]*destination{}
 	s.leases = map[*Lease]struct{}{}
 	s.wake = make(chan struct{}, 1)
@@ -84,7 +104,8 @@ func (s *scheduler) mark(name string, bulk bool) {
 func (s *scheduler) dest(name string) *destination {
 	d := s.dests[name]
 	if d == nil {
-		d = &destination{name: name}
+		d = &destination{name: name, limits: s.limits(name)}
+		d.window = d.limits.Window
 		s.dests[name] = d
 	}
 	return d
@@ -92,7 +113,7 @@ func (s *scheduler) dest(name string) *destination {
 
 // line lines a destination up if it is its time.
 func (s *scheduler) line(d *destination) {
-	if d.lined || !d.due || d.sleeping > 0 || d.active >= max(d.window, 1) && d.window > 0 {
+	if d.lined || !d.due || d.sleeping > 0 || d.active >= d.window {
 		return
 	}
 	d.lined = true
@@ -100,13 +121,13 @@ func (s *scheduler) line(d *destination) {
 	s.lines[band] = append(s.lines[band], d)
 }
 
-// pick takes the next destination out of its line.
-func (s *scheduler) pick() *destination {
-	band := bit(s.bulk)
+// pick takes the next destination out of its line; one with nothing but mailings only if they may have more room.
+func (s *scheduler) pick(bulk bool) *destination {
+	band := bit(s.bulk && bulk)
 	if len(s.lines[band]) == 0 {
 		band = 1 - band
 	}
-	if len(s.lines[band]) == 0 {
+	if len(s.lines[band]) == 0 || band == 1 && !bulk {
 		return nil
 	}
 	s.bulk = band == 0
@@ -119,7 +140,7 @@ func (s *scheduler) pick() *destination {
 
 // forget drops a destination of which nothing is worth knowing.
 func (s *scheduler) forget(d *destination) {
-	if d.active == 0 && !d.due && !d.lined && d.dead == 0 && d.sleeping == 0 {
+	if d.active == 0 && !d.due && !d.lined && !d.claiming && d.dead == 0 && d.sleeping == 0 {
 		delete(s.dests, d.name)
 	}
 }
@@ -170,121 +191,6 @@ func (s *sleepers) Pop() any {
 	return d
 }
 
-const (
-	pollEvery  = time.Minute     // the store is asked at least so often
-	pollRest   = time.Second     // and at most so often, unless something was flushed
-	sweepEvery = time.Minute     // expiry and delays of destinations that are not tried
-	storeRest  = 5 * time.Second // after an error of the store
-	extendPart = 3               // leases are extended when a third of their time is over
-)
-
-// Run makes deliveries until Shutdown, Close or the end of ctx. It returns ErrQueueClosed after
-// Shutdown and Close, ctx's error when that ended; deliveries under way then are cancelled.
-// It may be called once.
-func (q *Queue) Run(ctx context.Context) error {
-	q.init()
-	s := &q.sched
-	s.mu.Lock()
-	if s.running || s.stopping {
-		s.mu.Unlock()
-		return ErrQueueClosed
-	}
-	s.running = true
-	s.mu.Unlock()
-	defer close(s.ended)
-	defer q.drain()
-	defer context.AfterFunc(ctx, func() { s.cancel(); s.poke() })()
-
-	last := time.Time{}
-	sweepAt, extendAt := q.now().Add(sweepEvery), q.now().Add(defaultTTL/extendPart)
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		select {
-		case <-s.stop:
-			return ErrQueueClosed
-		case <-s.ctx.Done():
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			return ErrQueueClosed
-		case <-s.wake:
-		case <-timer.C:
-		case <-q.Store.Wake():
-			s.pollBy(last.Add(pollRest))
-		}
-		now := q.now()
-		if !s.pollTime().After(now) {
-			last = now
-			q.poll(now)
-		}
-		if !sweepAt.After(now) {
-			sweepAt = now.Add(sweepEvery)
-			q.sweep(now)
-		}
-		if !extendAt.After(now) {
-			extendAt = now.Add(defaultTTL / extendPart)
-			q.extend()
-		}
-		until := q.fill(now)
-		timer.Reset(max(earliest(until, q.sendNotices(now), s.pollTime(), sweepAt, extendAt).Sub(q.now()), 0))
-	}
-}
-
-// ErrQueueClosed is what Run returns after Shutdown or Close.
-var ErrQueueClosed = errors.New("queue: closed")
-
-func earliest(times ...time.Time) (first time.Time) {
-	for _, t := range times {
-		if !t.IsZero() && (first.IsZero() || t.Before(first)) {
-			first = t
-		}
-	}
-	return first
-}
-
-func (s *scheduler) pollTime() time.Time {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.pollAt
-}
-
-// pollBy has the store asked at a time, or earlier.
-func (s *scheduler) pollBy(t time.Time) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if t.Before(s.pollAt) {
-		s.pollAt = t
-	}
-}
-
-// poll asks the store which destinations have due jobs.
-func (q *Queue) poll(now time.Time) {
-	s := &q.sched
-	next := now.Add(pollEvery)
-	for d, err := range q.Store.Due(s.ctx, now) {
-		switch {
-		case err != nil:
-			q.o.logger.Error("queue: store", "err", err)
-			next = now.Add(storeRest)
-		case d.Jobs > 0:
-			s.mark(d.Name, d.Bulk)
-		case d.Earliest.Before(next):
-			next = d.Earliest
-		}
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.pollAt = latest(next, now.Add(pollRest))
-}
-
-func latest(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
-}
-
 // fill starts deliveries while there is room, and tells when time alone will make more.
 func (q *Queue) fill(now time.Time) time.Time {
 	s := &q.sched
@@ -299,28 +205,42 @@ func (q *Queue) fill(now time.Time) time.Time {
 			s.mu.Unlock()
 			return s.next
 		}
-		d := s.pick()
+		d := s.pick(s.bulky < q.bulkRoom())
 		if d == nil {
 			s.mu.Unlock()
 			return until
 		}
-		if d.window == 0 {
-			d.window = q.o.window
-		}
-		room := min(d.window-d.active, q.o.active-s.active, claimBatch)
-		if d.dead > 0 {
-			room = min(room, 1-d.active) // the probe
-		}
-		if room > 0 && (q.DestRate > 0 || q.Rate > 0) {
-			room = 1
-		}
+		room := q.room(d)
 		d.due = d.due && room <= 0 // a Put during the claim sets it again
+		d.claiming = room > 0
 		s.mu.Unlock()
 		if room > 0 {
 			q.start(d, room, now)
 		}
 	}
 }
+
+// room is how many jobs of a destination to claim now.
+func (q *Queue) room(d *destination) int {
+	s := &q.sched
+	room := min(d.window-d.active, q.o.active-s.active, claimBatch)
+	if d.bulk {
+		room = min(room, q.bulkRoom()-s.bulky)
+	}
+	if d.dead > 0 {
+		room = min(room, 1-d.active) // the probe
+	}
+	if room > 0 && (d.limits.Rate > 0 || q.Rate > 0) {
+		room = 1
+	}
+	return room
+}
+
+// singleShare is the part of all places that mailings leave to single mails: one to a thousand destinations that
+// take minutes to fail would hold all.
+const singleShare = 5
+
+func (q *Queue) bulkRoom() int { return max(q.o.active-q.o.active/singleShare, 1) }
 
 // claimBatch is how many jobs of one destination are claimed before the others have their turn.
 const claimBatch = 4
@@ -331,6 +251,7 @@ func (q *Queue) start(d *destination, room int, now time.Time) {
 	leases, err := q.Store.Claim(s.ctx, ClaimRequest{Dest: d.name, Now: now, Max: room, Worker: q.o.host})
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	d.claiming = false
 	if err != nil {
 		q.o.logger.Error("queue: claim", "dest", d.name, "err", err)
 		d.due = true
@@ -342,8 +263,8 @@ func (q *Queue) start(d *destination, room int, now time.Time) {
 		q.launch(d, &leases[i])
 	}
 	switch {
-	case len(leases) > 0 && q.DestRate > 0:
-		s.sleep(d, now.Add(perSecond(q.DestRate)))
+	case len(leases) > 0 && d.limits.Rate > 0:
+		s.sleep(d, now.Add(perSecond(d.limits.Rate)))
 	default:
 		s.line(d)
 	}
@@ -360,6 +281,8 @@ func (q *Queue) launch(d *destination, l *Lease) {
 	s := &q.sched
 	d.active++
 	s.active++
+	bulk := int(bit(l.Bulk))
+	s.bulky += bulk
 	s.leases[l] = struct{}{}
 	go func() {
 		verdict := q.attempt(s.ctx, l, "")
@@ -368,6 +291,7 @@ func (q *Queue) launch(d *destination, l *Lease) {
 		delete(s.leases, l)
 		d.active--
 		s.active--
+		s.bulky -= bulk
 		q.learn(d, verdict)
 		if l.Deaths > 0 {
 			s.pollAt = time.Time{} // the next suspect may go
@@ -376,233 +300,4 @@ func (q *Queue) launch(d *destination, l *Lease) {
 		s.forget(d)
 		s.poke()
 	}()
-}
-
-// verdict is what an attempt says about the destination.
-type verdict struct {
-	judged bool // it says something
-	failed bool
-	reason string
-}
-
-// learn moves a destination's window: up by one for a window of successes, down by half for a
-// failure. As many failures in a row as the window was wide make it dead: then one
-// probe follows each back-off.
-func (q *Queue) learn(d *destination, v verdict) {
-	s := &q.sched
-	switch {
-	case !v.judged:
-	case !v.failed:
-		if d.dead > 0 {
-			q.o.logger.Info("queue: destination answers again", "dest", d.name)
-			d.dead, d.window = 0, q.o.window
-			if d.sleeping > 0 {
-				s.sleep(d, q.now())
-			}
-		}
-		d.failures, d.reason = 0, ""
-		d.successes++
-		if d.successes >= d.window && d.window < q.o.most {
-			d.window, d.successes = d.window+1, 0
-		}
-	case d.dead > 0 && d.sleeping > 0: // a straggler of the time before
-	default:
-		d.failures++
-		d.successes = 0
-		d.reason = v.reason
-		wide := d.window
-		d.window = max(d.window/2, 1)
-		if d.dead > 0 || d.failures >= wide {
-			d.dead++
-			d.failures, d.window = 0, 1
-			wait := q.backoff(d.dead)
-			q.o.logger.Warn("queue: destination does not answer", "dest", d.name, "reason", v.reason, "pause", wait.Round(time.Second))
-			s.sleep(d, q.now().Add(wait))
-		}
-	}
-}
-
-// backoff is the pause after the nth failure in a row.
-func (q *Queue) backoff(n int) time.Duration {
-	wait := q.o.minBack
-	for ; n > 1 && wait < q.o.maxBack; n-- {
-		wait *= 2
-	}
-	wait = min(wait, q.o.maxBack)
-	return time.Duration(float64(wait) * (1 + q.o.jitter*(2*rand.Float64()-1)))
-}
-
-// Bounds of one sweep, and how many messages it settles at a time.
-const (
-	sweepRounds   = 100
-	sweepBatch    = 100
-	sweepParallel = 16
-)
-
-// sweep looks after messages that wait for a destination that is not tried: their senders learn of
-// the delay, and in the end they are given up. It runs beside the scheduler, one at a time.
-func (q *Queue) sweep(now time.Time) {
-	s := &q.sched
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.sweeping {
-		return
-	}
-	s.sweeping = true
-	s.sweeper.Go(func() {
-		if q.o.delay > 0 {
-			q.sweepRounds(ClaimRequest{Now: now, ArrivedBefore: now.Add(-q.o.delay), Unnoticed: true}, q.lateOne)
-		}
-		q.sweepRounds(ClaimRequest{Now: now, ArrivedBefore: now.Add(-q.o.expire)}, q.expireOne)
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.sweeping = false
-	})
-}
-
-// sweepRounds claims aged jobs and hands them to a function, a few at a time.
-func (q *Queue) sweepRounds(r ClaimRequest, each func(*Lease)) {
-	r.Max, r.Worker = sweepBatch, q.o.host
-	for range sweepRounds {
-		leases, err := q.Store.Claim(q.sched.ctx, r)
-		if err != nil || len(leases) == 0 || q.sched.closing() {
-			for _, l := range leases {
-				_ = q.Store.Extend(q.sched.ctx, l, 0)
-			}
-			return
-		}
-		var wg sync.WaitGroup
-		slots := make(chan struct{}, sweepParallel)
-		for i := range leases {
-			slots <- struct{}{}
-			wg.Go(func() {
-				defer func() { <-slots }()
-				each(&leases[i])
-			})
-		}
-		wg.Wait()
-	}
-}
-
-// deadReason returns why a destination is not tried; ok is false if it is.
-func (s *scheduler) deadReason(name string) (reason string, ok bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	d := s.dests[name]
-	if d == nil || d.dead == 0 {
-		return "", false
-	}
-	return d.reason, true
-}
-
-// expireOne gives up a message if its destination is dead. Otherwise it gets a last attempt instead,
-// so that nothing expires because a clock jumped or we were away.
-func (q *Queue) expireOne(l *Lease) {
-	s := &q.sched
-	if reason, dead := s.deadReason(l.Dest); dead {
-		l.Reasons = orReasons(l, reason)
-		q.attempt(s.ctx, l, expiredText)
-		return
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	d := s.dest(l.Dest)
-	if s.active < q.o.active && d.active < max(d.window, 1) && !s.stopping {
-		q.launch(d, l)
-		return
-	}
-	s.forget(d)
-	_ = q.Store.Extend(s.ctx, *l, 0)
-}
-
-// lateOne tells the sender of a delay, if there is one: the message was tried, or can not be.
-func (q *Queue) lateOne(l *Lease) {
-	reason, dead := q.sched.deadReason(l.Dest)
-	if !dead && l.Attempts == 0 {
-		_ = q.Store.Extend(q.sched.ctx, *l, 0)
-		return
-	}
-	l.Reasons = orReasons(l, reason)
-	q.attempt(q.sched.ctx, l, delayedText)
-}
-
-// orReasons fills in the destination's reason where a job has none of its own.
-func orReasons(l *Lease, reason string) []string {
-	if len(l.Reasons) == len(l.Rcpts) {
-		return l.Reasons
-	}
-	out := make([]string, len(l.Rcpts))
-	for i := range out {
-		out[i] = reason
-	}
-	return out
-}
-
-// extend keeps the leases of attempts under way.
-func (q *Queue) extend() {
-	s := &q.sched
-	s.mu.Lock()
-	held := make([]Lease, 0, len(s.leases))
-	for l := range s.leases {
-		held = append(held, *l)
-	}
-	s.mu.Unlock()
-	for _, l := range held {
-		if err := q.Store.Extend(s.ctx, l, defaultTTL); err != nil {
-			q.o.logger.Warn("queue: lease could not be extended", "id", string(l.ID), "err", err)
-		}
-	}
-}
-
-// drain waits for the attempts and the sweep under way.
-func (q *Queue) drain() {
-	s := &q.sched
-	s.mu.Lock()
-	s.stopping = true
-	s.mu.Unlock()
-	s.sweeper.Wait()
-	for {
-		s.mu.Lock()
-		n := s.active
-		s.mu.Unlock()
-		if n == 0 {
-			return
-		}
-		<-s.wake
-	}
-}
-
-// Shutdown stops the Queue: no new mail, no new attempt. Attempts under way may finish until ctx ends;
-// then they are cancelled, and count as not made. It returns ctx's error in that case.
-func (q *Queue) Shutdown(ctx context.Context) error {
-	q.init()
-	s := &q.sched
-	s.mu.Lock()
-	s.stopping = true
-	s.stopOnce.Do(func() { close(s.stop) })
-	running := s.running
-	s.mu.Unlock()
-	if !running {
-		s.cancel()
-		return nil
-	}
-	defer s.cancel()
-	select {
-	case <-s.ended:
-		return nil
-	case <-ctx.Done():
-		s.cancel()
-		<-s.ended
-		return ctx.Err()
-	}
-}
-
-// Close is Shutdown without patience: attempts under way are cancelled.
-func (q *Queue) Close() error {
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	if err := q.Shutdown(ctx); !errors.Is(err, context.Canceled) {
-		return err
-	}
-	return nil
 }

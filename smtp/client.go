@@ -424,6 +424,13 @@ func (c *Client) refused(stage Stage, s *goniec.Status) *StageError {
 	return c.stageError(stage, s)
 }
 
+// found is the error for what is our own finding, though it may be in the form of a reply.
+func (c *Client) found(stage Stage, err error) *StageError {
+	e := c.stageError(stage, err)
+	e.own = true
+	return e
+}
+
 func (c *Client) stageError(stage Stage, err error) *StageError {
 	return &StageError{Stage: stage, Host: c.host.Name, Addr: c.addr, Err: err}
 }

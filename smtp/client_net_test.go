@@ -178,6 +178,28 @@ func TestTLSNames(t *testing.T) {
 	}
 }
 
+// RouteHost.ServerName is asked for (SNI) in place of Name, and changes nothing about what is verified.
+func TestTLSServerName(t *testing.T) {
+	asked := make(chan string, 1)
+	_, host := listen(t, &recorder{}, func(s *smtp.Server) {
+		s.TLSConfig = &tls.Config{GetConfigForClient: func(h *tls.ClientHelloInfo) (*tls.Config, error) {
+			asked <- h.ServerName
+			return &tls.Config{Certificates: []tls.Certificate{testCert()}}, nil
+		}}
+	})
+	host.Name, host.TLS = "mx.example.org", goniec.TLSVerified
+	for given, want := range map[string]string{"": "mx.example.org", "Real.Example.net.": "real.example.net", "bücher.example": "xn--bcher-kva.example"} {
+		host.ServerName = given
+		c, err := (&smtp.Dialer{TLSConfig: trusting()}).DialHost(t.Context(), host)
+		require.NoError(t, err, given)
+		require.NoError(t, c.Close())
+		require.Equal(t, want, <-asked)
+	}
+	host.Name = "other.example.org"
+	_, err := (&smtp.Dialer{TLSConfig: trusting()}).DialHost(t.Context(), host)
+	require.ErrorContains(t, err, "not valid for other.example.org")
+}
+
 // Client certificates, implicit TLS.
 func TestClientCertificate(t *testing.T) {
 	rec := &recorder{}

@@ -95,6 +95,9 @@ func (c *Client) tlsConfig() *tls.Config {
 	if len(names) == 0 {
 		names = []string{cfg.ServerName}
 	}
+	if c.host.ServerName != "" {
+		cfg.ServerName = asciiHost(c.host.ServerName)
+	}
 	base, roots, clock := cfg.VerifyConnection, cfg.RootCAs, cfg.Time
 	cfg.InsecureSkipVerify = true
 	cfg.VerifyConnection = func(cs tls.ConnectionState) error {

@@ -227,7 +227,7 @@ func (t *transaction) planRcpts() {
 			t.rcpts = append(t.rcpts, i)
 			continue
 		}
-		t.decide(i, nil, t.c.stageError(StageRcpt, err))
+		t.decide(i, nil, t.c.found(StageRcpt, err))
 	}
 }
 

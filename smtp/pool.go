@@ -142,7 +142,7 @@ func stale(c *Client, err error) bool {
 // destinationKey tells destinations apart.
 func destinationKey(host goniec.RouteHost, identity string) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%q %d %d %q %q", host.Name, host.Port, host.TLS, host.TLSNames, identity)
+	fmt.Fprintf(&b, "%q %d %d %q %q %q", host.Name, host.Port, host.TLS, host.ServerName, host.TLSNames, identity)
 	for _, a := range host.Addrs {
 		fmt.Fprintf(&b, " %s", a)
 	}

@@ -49,7 +49,7 @@ func (c *Client) Send(ctx context.Context, env *goniec.Envelope, msg io.Reader) 
 	p, err := load(msg)
 	if err != nil {
 		t := newTransaction(c, env, nil)
-		t.fail(c.stageError(StageText, err))
+		t.fail(c.found(StageText, err))
 		return t.result()
 	}
 	defer p.close()
@@ -93,7 +93,7 @@ func (c *Client) send(ctx context.Context, env *goniec.Envelope, p *payload) (*R
 		return t.result()
 	}
 	if err := t.plan(ctx); err != nil {
-		t.fail(c.stageError(StageMail, err))
+		t.fail(c.found(StageMail, err))
 		return t.result()
 	}
 	if len(t.rcpts) == 0 {

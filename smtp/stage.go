@@ -38,6 +38,8 @@ type StageError struct {
 	Sent bool
 
 	Err error
+
+	own bool // a *goniec.Status in Err is our own finding, not the server's reply
 }
 
 // Permanent reports whether trying again later will not help: the server answered 5xx to the greeting or the transaction, or the
@@ -63,16 +65,54 @@ func (e *StageError) RemoteMTA() string {
 	return e.Host
 }
 
-// As gives errors.As, and with it goniec.StatusOf, a temporary *goniec.Status where a server's 5xx does not make the error permanent. What a
-// smarthost says about our password is for the log, and no answer to whoever sent the mail.
+// RemoteReply returns what the server said, for reports. nil: it said nothing, or what ails is our own finding, such as a message that is
+// larger than the server's SIZE: no words may be put into its mouth (RFC 3464 §2.3.6).
+func (e *StageError) RemoteReply() *goniec.Status {
+	var s *goniec.Status
+	if e.own || !errors.As(e.Err, &s) {
+		return nil
+	}
+	return s
+}
+
+// As gives errors.As, and with it goniec.StatusOf, a temporary *goniec.Status where the server gave none, so that whoever sent the mail
+// learns more than "temporary failure"; and where its 5xx does not make the error permanent: what a smarthost says about our password is
+// for the log, and no answer to whoever sent the mail.
 func (e *StageError) As(target any) bool {
 	t, ok := target.(**goniec.Status)
 	var s *goniec.Status
-	if !ok || e.Permanent() || !errors.As(e.Err, &s) || s.Temporary() {
+	switch {
+	case !ok || e.Permanent():
+		return false
+	case !errors.As(e.Err, &s) && e.own: // a message that can not be read, say
+		return false
+	case s == nil:
+		*t = e.lost().WithCause(e.Err)
+		return true
+	case s.Temporary():
 		return false
 	}
 	*t = &goniec.Status{Code: 451, Enhanced: goniec.EnhancedCode{4, 4, 0}, Text: "the next host does not take the message now", Err: e.Err}
 	return true
+}
+
+// lost says what a session that ended without a reply came to, without the private words of the cause (RFC 3463 §3.5).
+func (e *StageError) lost() *goniec.Status {
+	var timeout interface{ Timeout() bool }
+	late := errors.As(e.Err, &timeout) && timeout.Timeout()
+	switch {
+	case e.Stage == StageConnect && (e.Host == "" || strings.HasPrefix(e.Host, unixPrefix)): // a path is nobody's business
+		return goniec.NewStatus(451, goniec.EnhancedCode{4, 4, 1}, "no connection to the next host")
+	case e.Stage == StageConnect:
+		return goniec.NewStatus(451, goniec.EnhancedCode{4, 4, 1}, "no connection to "+e.Host)
+	case e.Stage == StageTLS:
+		return goniec.NewStatus(451, goniec.EnhancedCode{4, 4, 0}, "no safe connection by TLS")
+	case e.Stage == StageAuth:
+		return goniec.NewStatus(451, goniec.EnhancedCode{4, 4, 0}, "login failed")
+	case late:
+		return goniec.NewStatus(451, goniec.EnhancedCode{4, 4, 2}, "no answer in time at "+string(e.Stage))
+	}
+	return goniec.NewStatus(451, goniec.EnhancedCode{4, 4, 2}, "connection lost at "+string(e.Stage))
 }
 
 // Unwrap returns the cause.
@@ -87,7 +127,7 @@ func (e *StageError) Error() string {
 	switch {
 	case e.Sent:
 		return fmt.Sprintf("%s did not answer the message, which it may have taken: %v", peer, e.Err)
-	case errors.As(e.Err, &s) && s == e.Err && s.Err == nil:
+	case !e.own && errors.As(e.Err, &s) && s == e.Err && s.Err == nil:
 		return fmt.Sprintf("%s said %s at %s", peer, s.Reply(), e.Stage)
 	}
 	return fmt.Sprintf("%s at %s: %v", peer, e.Stage, e.Err)

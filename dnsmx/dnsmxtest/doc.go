@@ -6,4 +6,6 @@
 //	mx.example.org.   300 IN A  192.0.2.1
 //	`)
 //	client := &dnsclient.Client{Servers: []string{srv.Addr}}
+//
+// Sign signs a zone with DNSSEC, for tests with a real validating resolver in front.
 package dnsmxtest

@@ -13,19 +13,22 @@ import (
 type Server struct {
 	Addr string // "127.0.0.1:port", UDP and TCP
 
+	t         testing.TB
 	mu        sync.Mutex
 	records   []dns.RR
 	authentic bool
 	rcodes    map[string]int
 	override  func(q dns.Question, m *dns.Msg, network string) bool
 	questions []string
+	signed    []*signedZone
+	spoiled   map[string]bool
 }
 
 // NewServer starts a server with records in the form of zone files, one a line, and stops it when
 // the test ends.
 func NewServer(t testing.TB, zone string) *Server {
 	t.Helper()
-	s := &Server{rcodes: map[string]int{}}
+	s := &Server{t: t, rcodes: map[string]int{}, spoiled: map[string]bool{}}
 	p := dns.NewZoneParser(strings.NewReader(zone), ".", "zone")
 	p.SetDefaultTTL(300)
 	for rr, ok := p.Next(); ok; rr, ok = p.Next() {
@@ -91,20 +94,24 @@ func (s *Server) answer(w dns.ResponseWriter, req *dns.Msg, network string) {
 	m.SetReply(req)
 	q := req.Question[0]
 	s.questions = append(s.questions, dns.TypeToString[q.Qtype]+" "+q.Name)
-	m.RecursionAvailable, m.AuthenticatedData = true, s.authentic
+	m.RecursionAvailable, m.AuthenticatedData, m.Authoritative = true, s.authentic, s.zoneOf(q.Name) != nil
 	if rcode, ok := s.rcodes[dns.CanonicalName(q.Name)]; ok {
 		m.Rcode = rcode
 	} else {
 		s.fill(m, q)
 	}
+	size := dns.MinMsgSize
 	if opt := req.IsEdns0(); opt != nil {
-		m.SetEdns0(opt.UDPSize(), false)
+		if opt.Do() {
+			m.Answer, m.Ns, size = s.sign(m.Answer), s.sign(m.Ns), int(opt.UDPSize())
+		}
+		m.SetEdns0(opt.UDPSize(), opt.Do())
 	}
 	if s.override != nil && !s.override(q, m, network) {
 		return
 	}
 	if network == "udp" {
-		m.Truncate(dns.MinMsgSize)
+		m.Truncate(size)
 	}
 	_ = w.WriteMsg(m)
 }
@@ -132,22 +139,24 @@ func (s *Server) fill(m *dns.Msg, q dns.Question) {
 			if !exists {
 				m.Rcode = dns.RcodeNameError
 			}
-			s.deny(m, q)
+			s.deny(m, q, name)
 			return
 		}
 		name = next
 	}
 }
 
-// deny adds a SOA record to an answer without records, for its lifetime.
-func (s *Server) deny(m *dns.Msg, q dns.Question) {
+// deny adds a SOA record to an answer without records, for its lifetime, and the proof where the zone is signed.
+func (s *Server) deny(m *dns.Msg, q dns.Question, name string) {
 	for _, rr := range m.Answer {
 		if rr.Header().Rrtype == q.Qtype {
 			return
 		}
 	}
-	soa, err := dns.NewRR(". 60 IN SOA ns. hostmaster. 1 1 1 1 60")
-	if err == nil {
-		m.Ns = append(m.Ns, soa)
+	if z := s.zoneOf(name); z != nil {
+		m.Ns = append(m.Ns, z.soa)
+		s.prove(m, z, name)
+		return
 	}
+	m.Ns = append(m.Ns, s.parse(". 60 IN SOA ns. hostmaster. 1 1 1 1 60"))
 }

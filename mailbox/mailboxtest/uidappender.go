@@ -1,0 +1,42 @@
+package mailboxtest
+
+import (
+	"strings"
+
+	"github.com/goniec-mail/goniec/mailbox"
+	"github.com/stretchr/testify/require"
+)
+
+func testUIDAppender(f *fixture) {
+	b, other := f.inbox(), f.inbox()
+	a := need[mailbox.UIDAppender](f, b.Mailbox)
+	validity := b.state().UIDValidity ^ 1<<20
+	add := func(validity uint32, uid mailbox.UID) error {
+		meta, err := a.AppendUID(f.ctx, validity, uid, strings.NewReader(numbered(int(uid))), mailbox.AppendOptions{})
+		if err == nil {
+			require.Equal(f, uid, meta.UID)
+			require.EqualValues(f, len(numbered(int(uid))), meta.Size)
+		}
+		return err
+	}
+	require.NoError(f, add(validity, 5), "a folder that never gave a UID takes over UIDVALIDITY")
+	require.NoError(f, add(validity, 900))
+	for _, bad := range []struct {
+		validity uint32
+		uid      mailbox.UID
+		why      string
+	}{
+		{validity, 900, "the UID is taken"},
+		{validity, 6, "below UIDNEXT"},
+		{validity, 0, "no UID"},
+		{validity + 1, 901, "another UIDVALIDITY"},
+		{0, 901, "no UIDVALIDITY"},
+	} {
+		require.ErrorIs(f, add(bad.validity, bad.uid), mailbox.ErrCannot, bad.why)
+	}
+	require.Equal(f, []mailbox.UID{5, 900}, b.uids(), "nothing is stored of what is refused")
+	require.Equal(f, numbered(5), b.read(5))
+	require.EqualValues(f, 901, b.add("next", mailbox.AppendOptions{}).UID)
+	require.Equal(f, validity, other.state().UIDValidity)
+	require.Equal(f, []mailbox.UID{5, 900, 901}, other.uids())
+}

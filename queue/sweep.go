@@ -1,0 +1,136 @@
+package queue
+
+import (
+	"sync"
+	"time"
+)
+
+// Bounds of one sweep, and how many messages it settles at a time.
+const (
+	sweepRounds   = 100
+	sweepBatch    = 100
+	sweepParallel = 16
+)
+
+// sweep looks after messages that wait for a destination that is not tried: their senders learn of
+// the delay, and in the end they are given up. It runs beside the scheduler, one at a time.
+func (q *Queue) sweep(now time.Time) {
+	s := &q.sched
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.sweeping {
+		return
+	}
+	s.sweeping = true
+	s.sweeper.Go(func() {
+		if q.o.delay > 0 {
+			q.sweepRounds(ClaimRequest{Now: now, ArrivedBefore: now.Add(-q.o.delay), Unnoticed: true}, q.lateOne)
+		}
+		q.sweepRounds(ClaimRequest{Now: now, ArrivedBefore: now.Add(-q.o.expire)}, q.expireOne)
+		q.sweepRounds(ClaimRequest{Now: now, DeadlineBefore: now}, q.overdueOne)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.sweeping = false
+	})
+}
+
+// sweepRounds claims aged jobs and hands them to a function, a few at a time.
+func (q *Queue) sweepRounds(r ClaimRequest, each func(*Lease)) {
+	r.Max, r.Worker = sweepBatch, q.o.host
+	for range sweepRounds {
+		leases, err := q.Store.Claim(q.sched.ctx, r)
+		if err != nil || len(leases) == 0 || q.sched.closing() {
+			for _, l := range leases {
+				_ = q.Store.Extend(q.sched.ctx, l, 0)
+			}
+			return
+		}
+		var wg sync.WaitGroup
+		slots := make(chan struct{}, sweepParallel)
+		for i := range leases {
+			slots <- struct{}{}
+			wg.Go(func() {
+				defer func() { <-slots }()
+				each(&leases[i])
+			})
+		}
+		wg.Wait()
+		if len(leases) < r.Max {
+			return // what is left was given back
+		}
+	}
+}
+
+// expireOne gives up a message if its destination is dead. Otherwise it gets a last attempt instead,
+// so that nothing expires because a clock jumped or we were away.
+func (q *Queue) expireOne(l *Lease) {
+	s := &q.sched
+	if reason, dead := s.deadReason(l.Dest); dead {
+		l.Reasons = orReasons(l, reason)
+		q.attempt(s.ctx, l, expiredText)
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d := s.dest(l.Dest)
+	if s.active < q.o.active && d.active < d.window && !s.stopping {
+		q.launch(d, l)
+		return
+	}
+	s.forget(d)
+	_ = q.Store.Extend(s.ctx, *l, 0)
+}
+
+// lateOne tells the sender of a delay, if there is one: the message was tried, or can not be.
+func (q *Queue) lateOne(l *Lease) {
+	reason, dead := q.sched.deadReason(l.Dest)
+	if !dead && l.Attempts == 0 {
+		_ = q.Store.Extend(q.sched.ctx, *l, 0)
+		return
+	}
+	l.Reasons = orReasons(l, reason)
+	q.attempt(q.sched.ctx, l, delayedText)
+}
+
+// overdueOne does what the sender asked for when a message is not delivered in time (RFC 2852 §4.1.4): it goes back,
+// or goes on with a report of the delay.
+func (q *Queue) overdueOne(l *Lease) {
+	if l.Envelope.DeliverBy.Return {
+		q.expireOne(l)
+		return
+	}
+	reason, dead := q.sched.deadReason(l.Dest)
+	if !dead {
+		reason = overdueText
+	}
+	l.Reasons = orReasons(l, reason)
+	q.attempt(q.sched.ctx, l, delayedText)
+}
+
+// orReasons fills in the destination's reason where a job has none of its own.
+func orReasons(l *Lease, reason string) []string {
+	if len(l.Reasons) == len(l.Rcpts) {
+		return l.Reasons
+	}
+	out := make([]string, len(l.Rcpts))
+	for i := range out {
+		out[i] = reason
+	}
+	return out
+}
+
+// extend keeps the leases of attempts under way.
+func (q *Queue) extend() {
+	s := &q.sched
+	s.mu.Lock()
+	held := make([]Lease, 0, len(s.leases))
+	for l := range s.leases {
+		held = append(held, *l)
+	}
+	s.mu.Unlock()
+	for _, l := range held {
+		if err := q.Store.Extend(s.ctx, l, defaultTTL); err != nil {
+			q.o.logger.Warn("queue: lease could not be extended", "id", string(l.ID), "err", err)
+		}
+	}
+}
