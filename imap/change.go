@@ -187,9 +187,8 @@ func (c *conn) tellModSeqs(u *mailbox.Update, silent func(mailbox.Meta) bool) {
 	}
 	for n, m := range u.Changed() {
 		if silent(m) {
-			c.enc.Raw("* ")
-			c.enc.Number(uint64(n))
-			c.enc.Raw(" FETCH (UID ")
+			c.fetchHead(&c.enc, n, m.UID)
+			c.enc.Raw("(UID ")
 			c.enc.Number(uint64(m.UID))
 			c.modSeqItem(m.ModSeq)
 			c.enc.Raw(")\r\n")

@@ -93,9 +93,7 @@ func (c *conn) fetchBy(ctx context.Context, by numbering) error {
 	if uids.Empty() {
 		return nil
 	}
-	w := &fetchWriter{c: c, items: f.items}
-	w.response.enc.UTF8 = c.enc.UTF8
-	w.response.enc.Reset(&w.response.text)
+	w := newFetchWriter(c, f.items)
 	if err := w.run(ctx, uids); err != nil {
 		return err
 	}
@@ -152,7 +150,7 @@ func (c *conn) fetchArguments(by numbering) (f fetching) {
 	if d.Try(' ') {
 		c.fetchModifiers(&f)
 	}
-	if by == byUID {
+	if by == byUID && !c.has(uidOnly) {
 		f.ensure(fetchItem{kind: itemUID, name: "UID"}) // RFC 9051 §6.4.9
 	}
 	if f.changed {

@@ -28,6 +28,13 @@ type fetchWriter struct {
 	code   string
 }
 
+func newFetchWriter(c *conn, items []fetchItem) *fetchWriter {
+	w := &fetchWriter{c: c, items: items}
+	w.response.enc.UTF8 = c.enc.UTF8
+	w.response.enc.Reset(&w.response.text)
+	return w
+}
+
 // fetchChunk is how many messages are answered from kept bytes at a time.
 const fetchChunk = 256
 
@@ -241,9 +248,7 @@ func (w *fetchWriter) locate(m *message) ([]itemPiece, error) {
 func (w *fetchWriter) compose(m *mailbox.Meta, index int, l *located) {
 	w.response.reset()
 	e := &w.response.enc
-	e.Raw("* ")
-	e.Number(uint64(w.c.box.view.Number(m.UID)))
-	e.Raw(" FETCH ")
+	w.c.fetchHead(e, w.c.box.view.Number(m.UID), m.UID)
 	for i := range w.items {
 		e.Raw(opener(i))
 		e.Raw(w.items[i].name)

@@ -61,6 +61,8 @@ func stateTable() []stateRow {
 		{"GETMETADATA INBOX /private/comment", bad, ok, ok, ok},
 		{`SETMETADATA INBOX (/private/comment "x")`, bad, ok, ok, ok},
 		{"IDLE\r\nDONE", bad, ok, ok, ok},
+		{"NOTIFY SET (personal (MessageNew MessageExpunge))", bad, ok, ok, ok},
+		{`CANCELUPDATE "x"`, bad, bad, ok, ok},
 		{"CHECK", bad, bad, ok, ok},
 		{"CLOSE", bad, bad, ok, ok},
 		{"UNSELECT", bad, bad, ok, ok},

@@ -252,6 +252,31 @@ func SetAnnotation(ctx context.Context, m Mailbox, entry string, value []byte) e
 	return ErrCannot
 }
 
+// AccountAnnotations returns the annotations of an account as a whole; none without Metadata.
+func AccountAnnotations(ctx context.Context, a Account) (map[string][]byte, error) {
+	if md, ok := As[Metadata](a); ok {
+		return md.Annotations(ctx)
+	}
+	return nil, nil
+}
+
+// SetAccountAnnotation sets an annotation of an account, nil removes it. Without Metadata it is ErrCannot.
+func SetAccountAnnotation(ctx context.Context, a Account, entry string, value []byte) error {
+	if md, ok := As[Metadata](a); ok {
+		return md.SetAnnotation(ctx, entry, value)
+	}
+	return ErrCannot
+}
+
+// WatchAccount calls notify soon after each change in an account, until ctx ends; see AccountWatcher. Without it the
+// error wraps errors.ErrUnsupported: to poll every folder for each who watches would cost too much.
+func WatchAccount(ctx context.Context, a Account, notify func(name string)) error {
+	if w, ok := As[AccountWatcher](a); ok {
+		return w.WatchAccount(ctx, notify)
+	}
+	return fmt.Errorf("watch of an account: %w", errors.ErrUnsupported)
+}
+
 // Subscribed returns the subscribed names, sorted. Without Subscriber every folder that can be
 // opened is.
 func Subscribed(ctx context.Context, a Account) ([]string, error) {

@@ -41,6 +41,7 @@ var (
 		CapabilityOf[QuotaKeeper]():    has[QuotaKeeper],
 		CapabilityOf[SpecialUser]():    has[SpecialUser],
 		CapabilityOf[AccountWatcher](): has[AccountWatcher],
+		CapabilityOf[Metadata]():       has[Metadata],
 	}
 	storeOptions = optionTable{
 		CapabilityOf[MultiDeliverer](): has[MultiDeliverer],

@@ -137,7 +137,7 @@ func (f *sourceFolder) compare(ctx context.Context) error {
 	if !d.changed {
 		return nil
 	}
-	defer f.watchers.notify(f.folder)
+	defer f.changed()
 	f.modseq++
 	f.next = d.next
 	f.setEntries(d.entries)

@@ -525,3 +525,60 @@ func TestF02_IndexLosesItsEnd(t *testing.T) {
 		})
 	}
 }
+
+// F02: a power cut leaves the annotations as before or as after, and after once they were acknowledged.
+func TestF02_MetadataCrash(t *testing.T) {
+	annotate := func(fsys faultfs.FS, value string) error {
+		return run(fsys, func(t *script) {
+			t.in("INBOX", func(m mailbox.Mailbox) error {
+				return mailbox.SetAnnotation(t.ctx, m, "/private/comment", []byte(value))
+			})
+			t.keep(mailbox.SetAccountAnnotation(t.ctx, t.acc, "/private/comment", []byte(value)))
+		})
+	}
+	report, err := faultfs.EachCrash(faultfs.CrashPlan{
+		Seed: 1, Limit: 25,
+		Setup: func(c *faultfs.Crash) error { return annotate(c, "before") },
+		Op:    func(c *faultfs.Crash) error { return annotate(c, "after") },
+		Check: func(s *faultfs.CrashState) error { return checkAnnotations(s.FS, s.Done) },
+	})
+	require.NoError(t, err)
+	t.Logf("%d points, %d states", report.Points, report.States)
+	faults, err := faultfs.EachFault(faultfs.FaultPlan{
+		Setup: func(fsys faultfs.FS) error { return annotate(fsys, "before") },
+		Op:    func(fsys faultfs.FS) error { return annotate(fsys, "after") },
+		Check: func(r faultfs.FaultRun) error {
+			if err := checkAnnotations(r.FS, r.Err == nil); err != nil {
+				return err
+			}
+			if err := annotate(r.FS, "after"); err != nil {
+				return fmt.Errorf("afterwards: %w", err)
+			}
+			return checkAnnotations(r.FS, true)
+		},
+	})
+	require.NoError(t, err)
+	t.Logf("%d runs with a fault", faults.Runs)
+}
+
+func checkAnnotations(fsys faultfs.FS, done bool) error {
+	var folder, account map[string][]byte
+	err := run(fsys, func(t *script) {
+		t.in("INBOX", func(m mailbox.Mailbox) (err error) {
+			folder, err = mailbox.Annotations(t.ctx, m)
+			return err
+		})
+		var err error
+		account, err = mailbox.AccountAnnotations(t.ctx, t.acc)
+		t.keep(err)
+	})
+	if err != nil {
+		return err
+	}
+	for _, all := range []map[string][]byte{folder, account} {
+		if got := string(all["/private/comment"]); len(all) != 1 || got != "after" && (done || got != "before") {
+			return fmt.Errorf("annotations %q, done %v", all, done)
+		}
+	}
+	return nil
+}

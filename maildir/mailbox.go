@@ -10,8 +10,8 @@ import (
 )
 
 // Mailbox is a handle on a folder, from Account.Open. It implements mailbox.Mailbox and the optional
-// interfaces mailbox.MultiAppender, mailbox.UIDAppender, mailbox.Lister, mailbox.Derived, mailbox.Identified, mailbox.Watcher
-// and mailbox.Locker. It is safe for concurrent use.
+// interfaces mailbox.MultiAppender, mailbox.UIDAppender, mailbox.Lister, mailbox.Derived, mailbox.Identified, mailbox.Watcher,
+// mailbox.Locker and mailbox.Metadata. It is safe for concurrent use.
 type Mailbox struct {
 	f      *folder
 	name   string

@@ -173,5 +173,9 @@ func accountOperations(f *fixture) map[mailbox.OpKind]func() error {
 	if o, ok := mailbox.As[mailbox.AccountWatcher](f.acc); ok {
 		all[mailbox.OpWatchAccount] = func() error { return o.WatchAccount(f.ctx, func(string) {}) }
 	}
+	if o, ok := mailbox.As[mailbox.Metadata](f.acc); ok {
+		all[mailbox.OpAccountAnnotations] = func() error { _, err := o.Annotations(f.ctx); return err }
+		all[mailbox.OpSetAccountAnnotation] = func() error { return o.SetAnnotation(f.ctx, "/private/x", []byte("x")) }
+	}
 	return all
 }
