@@ -99,11 +99,20 @@ func (r *recorder) Write(p []byte) (int, error) {
 	return r.said.Write(p)
 }
 
-func (r *recorder) start(t *testing.T, to string) string {
+// text is what was said; everybody has to be gone.
+func (r *recorder) text() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.said.String()
+}
+
+// start listens for clients of to. stop waits until they are gone.
+func (r *recorder) start(t *testing.T, to string) (addr string, stop func()) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	var all sync.WaitGroup
-	t.Cleanup(func() { _ = l.Close(); all.Wait() })
+	stop = func() { _ = l.Close(); all.Wait() }
+	t.Cleanup(stop)
 	all.Go(func() {
 		for {
 			near, err := l.Accept()
@@ -119,7 +128,7 @@ func (r *recorder) start(t *testing.T, to string) string {
 			all.Go(func() { _, _ = io.Copy(io.MultiWriter(far, r), near); _ = far.Close() })
 		}
 	})
-	return l.Addr().String()
+	return l.Addr().String(), stop
 }
 
 // curlAdapted is what differs: how curl ends, and what it says then (nil: what the case has).
@@ -177,7 +186,8 @@ func runCurlCase(t *testing.T, path string, adapted map[string]curlAdapted) {
 	}
 	var r recorder
 	temp := t.TempDir()
-	host, port, _ := strings.Cut(r.start(t, f.start(t)), ":")
+	addr, stop := r.start(t, f.start(t))
+	host, port, _ := strings.Cut(addr, ":")
 	c := readCurlCase(t, path, map[string]string{"%HOSTIP": host, "%IMAPPORT": port, "%LOGDIR": temp})
 	text, err := os.ReadFile(path)
 	require.NoError(t, err)
@@ -199,6 +209,7 @@ func runCurlCase(t *testing.T, path string, adapted map[string]curlAdapted) {
 	cmd := peertest.Command(t, "curl", append([]string{"-sS"}, c.command...)...)
 	cmd.Stdin = strings.NewReader(c.stdin)
 	out, err := cmd.CombinedOutput()
+	stop()
 	if a, ok := adapted[c.number]; ok {
 		if c.code = a.code; a.says != nil {
 			c.says = a.says
@@ -211,6 +222,6 @@ func runCurlCase(t *testing.T, path string, adapted map[string]curlAdapted) {
 	} else {
 		require.NoError(t, err)
 	}
-	require.Equal(t, c.code, got, "%q\n%s\n%s", c.command, out, r.said.String())
-	require.Equal(t, c.says, curlCommands(r.said.String()), "%s", out)
+	require.Equal(t, c.code, got, "%q\n%s\n%s", c.command, out, r.text())
+	require.Equal(t, c.says, curlCommands(r.text()), "%s", out)
 }

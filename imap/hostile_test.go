@@ -9,14 +9,18 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/goniec-mail/goniec/faultfs"
 	"github.com/goniec-mail/goniec/imap"
 	"github.com/goniec-mail/goniec/internal/peertest"
 	"github.com/goniec-mail/goniec/mailbox"
+	"github.com/goniec-mail/goniec/maildir"
 )
 
 // A session whose mailbox was renamed, and which finds another one under the old name with a message of the same UID, never touches that one.
@@ -265,5 +269,50 @@ func TestR04_ShutdownDuringAppends(t *testing.T) {
 	all := strings.Join(texts, "")
 	for id := range acked {
 		require.Contains(t, all, "X-Id: "+id+"\r\n")
+	}
+}
+
+// I15: whichever call of the disk fails under a MULTIAPPEND, none of its messages is stored or all are, the client gets one answer and is
+// still in step, and the next command works.
+func TestI15_DiskFailsAtEachCall(t *testing.T) {
+	const command = "APPEND INBOX {10+}\r\n0123456789 {10+}\r\n0123456789 {10+}\r\n0123456789"
+	var armed atomic.Int64 // the call that fails, counted from the command on; 0 = none
+	step := int64(5)       // a sample; all of them in the long form
+	if peertest.LongForm() {
+		step = 1
+	}
+	for call := int64(1); ; call += step {
+		f, dir := newMaildirFixture(t)
+		disk := faultfs.NewFault(faultfs.OS{})
+		var at atomic.Int64
+		disk.Inject = func(faultfs.Call) error {
+			if n := armed.Load(); n > 0 && at.Add(1) == n {
+				return syscall.EIO
+			}
+			return nil
+		}
+		store := &maildir.Store{Root: dir + "/faulty", FS: disk}
+		f.Store = store
+		c := login(t, f.start(t))
+		c.ok("SELECT INBOX")
+		armed.Store(call)
+		untagged, tagged := c.do(command)
+		armed.Store(0)
+		done := at.Load() < call // the command needs fewer calls
+		stored := len(c.ok("NOOP")) + len(untagged)
+		found := len(c.ok("UID SEARCH ALL")[0])
+		if strings.HasPrefix(tagged, "OK") {
+			require.Equal(t, len("* SEARCH 1 2 3\r\n"), found, "call %d", call)
+		} else {
+			require.Regexp(t, `^NO \[UNAVAILABLE\]`, tagged, "call %d", call)
+			require.Equal(t, len("* SEARCH\r\n"), found, "call %d: %d", call, stored)
+		}
+		c.ok("APPEND INBOX {3+}\r\nabc")
+		require.NoError(t, f.Close())
+		require.NoError(t, store.Close())
+		if done {
+			require.Greater(t, call, int64(10))
+			return
+		}
 	}
 }

@@ -664,7 +664,7 @@ func (c *walker) walk(quiet *sync.WaitGroup) {
 // I11, I12: ten clients with caches, on a Maildir in which other programs work too, with a server that is started again, and indexes that are lost:
 // no client is told what does not fit, none misses a change or sees one that was not, and what was acknowledged stays.
 func TestI12_WalkersOfAWorld(t *testing.T) {
-	w := newWorld(t, stressTime(4*time.Second, 10*time.Minute))
+	w := newWorld(t, stressTime(3*time.Second, 10*time.Minute))
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	var quiet, all sync.WaitGroup
@@ -710,7 +710,7 @@ func (w *world) checkKept() {
 // I11: a client that comes back to a Maildir whose server was started again, whose index was lost, in which others delivered, flagged and
 // deleted, knows it as well as one that asks for everything.
 func TestI11_ResyncModelOfAWorld(t *testing.T) {
-	w := newWorld(t, stressTime(2*time.Second, 2*time.Minute))
+	w := newWorld(t, stressTime(time.Second, 2*time.Minute))
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 1))
