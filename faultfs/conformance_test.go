@@ -492,3 +492,35 @@ func describe(t *testing.T, d faultfs.Dir, err error) string {
 	}
 	return out.String()
 }
+
+// A file that fits is read whole; what Open refuses is refused.
+func TestReadWhole(t *testing.T) {
+	everyDir(t, func(t *testing.T, d faultfs.Dir) {
+		put(t, d, "f", "hello")
+		put(t, d, "empty", "")
+		for size, want := range map[int]int{0: 0, 4: 0, 5: 5, 6: 5, 100: 5} {
+			buf := make([]byte, size)
+			n, info, err := faultfs.ReadWhole(d, "f", buf)
+			require.NoError(t, err)
+			require.Equal(t, want, n)
+			require.Equal(t, "hello"[:n], string(buf[:n]))
+			require.EqualValues(t, 5, info.Size)
+			require.Equal(t, "f", info.Name)
+			require.True(t, info.IsRegular())
+		}
+		n, info, err := faultfs.ReadWhole(d, "empty", nil)
+		require.NoError(t, err)
+		require.Zero(t, n)
+		require.Zero(t, info.Size)
+		_, _, err = faultfs.ReadWhole(d, "none", make([]byte, 9))
+		require.ErrorIs(t, err, fs.ErrNotExist)
+		_, _, err = faultfs.ReadWhole(d, "a/b", make([]byte, 9))
+		require.ErrorIs(t, err, faultfs.ErrBadName)
+		require.NoError(t, d.Mkdir("dir", 0o700))
+		_, _, err = faultfs.ReadWhole(d, "dir", make([]byte, 9))
+		require.ErrorIs(t, err, faultfs.ErrNotRegular)
+		require.NoError(t, d.Close())
+		_, _, err = faultfs.ReadWhole(d, "f", make([]byte, 9))
+		require.ErrorIs(t, err, fs.ErrClosed)
+	})
+}

@@ -47,6 +47,8 @@ func TestF06Refusals(t *testing.T) {
 		}
 		_, err = d.Open(name)
 		require.ErrorIs(t, err, faultfs.ErrNotRegular, name)
+		_, _, err = faultfs.ReadWhole(d, name, make([]byte, 100))
+		require.ErrorIs(t, err, faultfs.ErrNotRegular, name)
 		_, err = d.Create(name, 0o600)
 		require.ErrorIs(t, err, os.ErrExist, name)
 		if name != "dir" {

@@ -538,13 +538,15 @@ func TestQ04_Panic(t *testing.T) {
 	kind := "panic"
 	f.fail.Store(&kind)
 	addr := f.start(t)
-	c := login(t, addr)
-	c.ok("SELECT INBOX")
-	_, err := io.WriteString(c, "a FETCH 1 BODY[]\r\n")
-	require.NoError(t, err)
-	_, err = io.ReadAll(c.r)
-	require.NoError(t, err)
-	require.Equal(t, int64(1), f.Stats().Panics)
+	for i, command := range []string{"FETCH 1 BODY[]", "SEARCH BODY x", "FETCH 1 ENVELOPE", "SORT (SIZE) UTF-8 TEXT x"} { // some read in goroutines of their own
+		c := login(t, addr)
+		c.ok("SELECT INBOX")
+		_, err := io.WriteString(c, "a "+command+"\r\n")
+		require.NoError(t, err)
+		_, err = io.ReadAll(c.r)
+		require.NoError(t, err)
+		require.EqualValues(t, i+1, f.Stats().Panics)
+	}
 	login(t, addr).ok("NOOP")
 }
 

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -267,7 +269,7 @@ func readHeaders(ctx context.Context, m Mailbox, uids UIDSet, do func(Message, *
 }
 
 // eachBlock hands blocks of a set, of size UIDs each, to workers, each made by worker; the first error ends the
-// others' context.
+// others' context. A panic in a worker becomes one of the caller, who may recover from it (Q04).
 func eachBlock(ctx context.Context, uids UIDSet, size int, worker func(context.Context) func(UIDSet) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -275,6 +277,11 @@ func eachBlock(ctx context.Context, uids UIDSet, size int, worker func(context.C
 	var all sync.WaitGroup
 	for range min(searchWorkers, (uids.Len()+size-1)/size) {
 		all.Go(func() {
+			defer func() {
+				if v := recover(); v != nil {
+					cancel(&workerPanic{v, debug.Stack()})
+				}
+			}()
 			do := worker(ctx)
 			for block := range blocks {
 				if err := do(block); err != nil {
@@ -293,5 +300,17 @@ func eachBlock(ctx context.Context, uids UIDSet, size int, worker func(context.C
 	}
 	close(blocks)
 	all.Wait()
+	var p *workerPanic
+	if errors.As(context.Cause(ctx), &p) {
+		panic(p)
+	}
 	return ended(ctx)
 }
+
+// workerPanic is what a worker panicked with, and where.
+type workerPanic struct {
+	value any
+	stack []byte
+}
+
+func (p *workerPanic) Error() string { return fmt.Sprintf("%v in a worker:\n%s", p.value, p.stack) }

@@ -343,7 +343,7 @@ func TestWriter(t *testing.T) {
 	for i := range 2000 {
 		p := bytes.Repeat([]byte{byte(i)}, rng.IntN(3000)*rng.IntN(10))
 		want.Write(p)
-		switch i % 4 {
+		switch i % 5 {
 		case 0:
 			_, _ = w.WriteString(string(p))
 		case 1:
@@ -359,8 +359,24 @@ func TestWriter(t *testing.T) {
 			require.NoError(t, w.Flush())
 			require.Zero(t, w.Buffered())
 			require.Nil(t, w.buf)
+		case 4:
+			n, err := w.ReadFrom(iotest.DataErrReader(iotest.HalfReader(bytes.NewReader(p))))
+			require.NoError(t, err)
+			require.EqualValues(t, len(p), n)
 		}
+		require.LessOrEqual(t, w.size(), bulkBuffer)
 	}
 	require.NoError(t, w.Flush())
 	require.True(t, bytes.Equal(want.Bytes(), got.Bytes()))
+
+	// Errors of the source are the call's own, those of the destination stay.
+	_, err := w.ReadFrom(iotest.ErrReader(errBroken))
+	require.Equal(t, errBroken, err)
+	_, err = w.ReadFrom(nothing{})
+	require.Equal(t, io.ErrNoProgress, err)
+	require.NoError(t, w.Flush())
+	b := NewWriter(&failing{1})
+	_, err = b.ReadFrom(bytes.NewReader(make([]byte, 3*bulkBuffer)))
+	require.Error(t, err)
+	require.Error(t, b.Flush())
 }
