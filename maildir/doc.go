@@ -65,7 +65,10 @@
 //
 // Their deliveries, renames and deletions show in the next Changes. What they do in the very moment of a
 // change of ours shows within two seconds in folders of more than 2000 messages. A message is never
-// taken for expunged because it was renamed while its directory was read.
+// taken for expunged because it was renamed while its directory was read. Dovecot does take it so at times, and gives it
+// another UID afterwards: here too it then goes under the old UID and comes under the new one.
+//
+// On a full disk what is known can be read, marked and expunged; new mail waits in new/ until there is room.
 //
 // # Sources
 //
