@@ -13,6 +13,7 @@
 //   - Router: a Deliverer and RcptVerifier. At RCPT it answers 550 5.1.1 for unknown users and 550
 //     5.7.1 for foreign domains; on delivery it writes Return-Path and Delivered-To (RFC 5321 §4.4)
 //     and gives one outcome for each recipient.
+//   - SenderOwners: whose address a sender's is, for the submission rule that users send as themselves.
 //   - Explain: every hop of an address as a value, without side effect.
 //
 // # Loops
@@ -29,5 +30,5 @@
 //
 // # What is not here yet
 //
-// .forward files, pipes to programs, address rewriting and the submission rules of RFC 6409.
+// .forward files, pipes to programs, address rewriting, and of the submission rules of RFC 6409 those about the header.
 package delivery

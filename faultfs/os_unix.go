@@ -139,11 +139,7 @@ func (d *unixDir) OpenFile(name string, flag int, perm fs.FileMode) (File, error
 	var fd int
 	err := d.at("open", name, func() (err error) {
 		fd, err = unix.Openat(d.fd, name, flag|extra|unix.O_CLOEXEC, uint32(perm.Perm()))
-		// EISDIR, and ENXIO of a FIFO or socket, are refusals of the kind.
-		if isLoop(err) || err == unix.EISDIR || err == unix.ENXIO || err == unix.EOPNOTSUPP {
-			err = ErrNotRegular
-		}
-		return err
+		return refusal(err)
 	})
 	if err != nil {
 		return nil, err
@@ -152,6 +148,14 @@ func (d *unixDir) OpenFile(name string, flag int, perm fs.FileMode) (File, error
 		return d.file(fd, name), nil
 	}
 	return d.existing(fd, name)
+}
+
+// refusal is the error of an open: EISDIR, and ENXIO of a FIFO or socket, are refusals of the kind.
+func refusal(err error) error {
+	if isLoop(err) || err == unix.EISDIR || err == unix.ENXIO || err == unix.EOPNOTSUPP {
+		return ErrNotRegular
+	}
+	return err
 }
 
 // existing makes a File of a descriptor opened with O_NONBLOCK, if it is a

@@ -19,6 +19,7 @@ const (
 	rev2                            // RFC 9051
 	utf8Names                       // UTF-8 in names and quoted strings
 	utf8Accept                      // RFC 6855
+	uidOnly                         // RFC 9586: no message sequence numbers
 )
 
 // has reports whether the client has turned f on.
@@ -42,10 +43,13 @@ func (c *conn) capabilities() string {
 	names = append(names, "LITERAL+", "IDLE", "NAMESPACE", "UNSELECT", "UIDPLUS", "MOVE", "CHILDREN", "LIST-EXTENDED",
 		"LIST-STATUS", "SPECIAL-USE", "STATUS=SIZE", "MULTIAPPEND", "BINARY", "CONDSTORE", "QRESYNC", "UTF8=ACCEPT",
 		"ESEARCH", "SEARCHRES", "WITHIN", "SAVEDATE", "PARTIAL",
-		"SORT", "SORT=DISPLAY", "THREAD=ORDEREDSUBJECT", "THREAD=REFERENCES",
-		"PREVIEW", "REPLACE", "UNAUTHENTICATE", "INPROGRESS")
+		"SORT", "SORT=DISPLAY", "ESORT", "CONTEXT=SEARCH", "THREAD=ORDEREDSUBJECT", "THREAD=REFERENCES",
+		"PREVIEW", "REPLACE", "UNAUTHENTICATE", "INPROGRESS", "UIDONLY")
 	if _, ok := mailbox.As[mailbox.SpecialUser](c.account); ok {
 		names = append(names, "CREATE-SPECIAL-USE")
+	}
+	if _, ok := mailbox.As[mailbox.AccountWatcher](c.account); ok {
+		names = append(names, "NOTIFY")
 	}
 	if _, ok := mailbox.As[mailbox.QuotaKeeper](c.account); ok {
 		names = append(names, "QUOTA", "QUOTA=RES-STORAGE", "QUOTA=RES-MESSAGE")
@@ -57,7 +61,7 @@ func (c *conn) capabilities() string {
 		names = append(names, "OBJECTID")
 	}
 	if c.offers&annotations != 0 {
-		names = append(names, "METADATA")
+		names = append(names, "METADATA", "LIST-METADATA")
 	}
 	if limit := c.MaxMessageBytes; limit >= 0 {
 		names = append(names, "APPENDLIMIT="+strconv.FormatInt(limit, 10))
@@ -145,6 +149,8 @@ func enablable(name string) features {
 		return rev2 | utf8Names
 	case "UTF8=ACCEPT":
 		return utf8Accept | utf8Names
+	case "UIDONLY":
+		return uidOnly
 	}
 	return 0
 }
@@ -168,7 +174,7 @@ func (c *conn) id(context.Context) error {
 		d.List(func() {
 			_ = d.String()
 			d.SP()
-			d.NString()
+			d.AString() // some send "version" 1.2.3, without quotes; NIL is an atom too
 			if fields++; fields > maxIDFields {
 				d.Fail("too many fields")
 			}

@@ -187,9 +187,8 @@ func (c *conn) tellModSeqs(u *mailbox.Update, silent func(mailbox.Meta) bool) {
 	}
 	for n, m := range u.Changed() {
 		if silent(m) {
-			c.enc.Raw("* ")
-			c.enc.Number(uint64(n))
-			c.enc.Raw(" FETCH (UID ")
+			c.fetchHead(&c.enc, n, m.UID)
+			c.enc.Raw("(UID ")
 			c.enc.Number(uint64(m.UID))
 			c.modSeqItem(m.ModSeq)
 			c.enc.Raw(")\r\n")
@@ -324,6 +323,9 @@ func (c *conn) copyBy(ctx context.Context, by numbering) error {
 	if uids.Empty() {
 		return c.destination(ctx, to)
 	}
+	if err := c.sameName(ctx); err != nil {
+		return err
+	}
 	stop := c.working()
 	res, err := mailbox.Copy(ctx, c.account, c.box.name, uids, to)
 	stop()
@@ -332,6 +334,26 @@ func (c *conn) copyBy(ctx context.Context, by numbering) error {
 	}
 	c.done.code = copyUID(res)
 	return nil
+}
+
+// sameName makes sure that the name of the selected mailbox, by which COPY and MOVE find their source, still names it: somebody may have
+// renamed it and made another one of that name, whose messages have the same UIDs.
+func (c *conn) sameName(ctx context.Context) error {
+	mb, err := c.account.Open(ctx, c.box.name)
+	var ch *mailbox.Changes
+	if err == nil {
+		ch, err = mb.Changes(ctx, mailbox.Latest)
+		_ = mb.Close()
+	}
+	is := c.box.view.State()
+	switch {
+	case err == nil && ch.State.UIDValidity == is.UIDValidity && ch.State.ID == is.ID:
+		return nil
+	case err != nil && !errors.Is(err, mailbox.ErrNotFound):
+		return failed(err)
+	}
+	c.bye("", "the selected mailbox was renamed or deleted")
+	return mailbox.ErrNotFound
 }
 
 // copyFailed tells a destination that lacks from a source that does.
@@ -367,6 +389,9 @@ func (c *conn) moveBy(ctx context.Context, by numbering) error {
 	}
 	if to == c.box.name {
 		return no("CANNOT", "source and destination are the same mailbox")
+	}
+	if err := c.sameName(ctx); err != nil {
+		return err
 	}
 	stop := c.working()
 	res, err := mailbox.Move(ctx, c.account, c.box.name, uids, to)

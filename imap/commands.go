@@ -29,9 +29,11 @@ func (cmd *command) illegal(s state) error {
 type flags uint8
 
 const (
-	junk  flags = 1 << iota // leads nowhere: MaxJunk in a row
-	holds                   // no EXPUNGE may be told while it runs (RFC 9051 §7.5.1)
-	quiet                   // nothing is told at its end
+	junk     flags = 1 << iota // leads nowhere: MaxJunk in a row
+	holds                      // no EXPUNGE may be told while it runs (RFC 9051 §7.5.1)
+	quiet                      // nothing is told at its end
+	removes                    // it removes messages: they are told at its end in any case
+	numbered                   // it is about sequence numbers, which are none under UIDONLY
 )
 
 // numbering says what the numbers of a command mean.
@@ -84,28 +86,30 @@ func commands() []command {
 		{"GETMETADATA", loggedIn, 0, (*conn).getMetadata},
 		{"SETMETADATA", loggedIn, 0, (*conn).setMetadata},
 		{"IDLE", loggedIn, 0, (*conn).idle},
+		{"NOTIFY", loggedIn, 0, (*conn).notify},
 
+		{"CANCELUPDATE", selectedState, 0, (*conn).cancelUpdate},
 		{"CHECK", selectedState, junk, (*conn).noop},
 		{"CLOSE", selectedState, quiet, (*conn).closeBox},
 		{"UNSELECT", selectedState, quiet, (*conn).unselect},
-		{"EXPUNGE", selectedState, 0, (*conn).expunge},
-		{"UID EXPUNGE", selectedState, 0, (*conn).uidExpunge},
-		{"FETCH", selectedState, holds, (*conn).fetch},
+		{"EXPUNGE", selectedState, removes, (*conn).expunge},
+		{"UID EXPUNGE", selectedState, removes, (*conn).uidExpunge},
+		{"FETCH", selectedState, holds | numbered, (*conn).fetch},
 		{"UID FETCH", selectedState, 0, (*conn).uidFetch},
-		{"SEARCH", selectedState, holds, (*conn).search},
+		{"SEARCH", selectedState, holds | numbered, (*conn).search},
 		{"UID SEARCH", selectedState, 0, (*conn).uidSearch},
-		{"SORT", selectedState, holds, (*conn).sort},
+		{"SORT", selectedState, holds | numbered, (*conn).sort},
 		{"UID SORT", selectedState, 0, (*conn).uidSort},
-		{"THREAD", selectedState, holds, (*conn).thread},
+		{"THREAD", selectedState, holds | numbered, (*conn).thread},
 		{"UID THREAD", selectedState, 0, (*conn).uidThread},
-		{"STORE", selectedState, holds, (*conn).store},
+		{"STORE", selectedState, holds | numbered, (*conn).store},
 		{"UID STORE", selectedState, 0, (*conn).uidStore},
-		{"REPLACE", selectedState, 0, (*conn).replace},
-		{"UID REPLACE", selectedState, 0, (*conn).uidReplace},
-		{"COPY", selectedState, 0, (*conn).copy},
+		{"REPLACE", selectedState, removes | numbered, (*conn).replace},
+		{"UID REPLACE", selectedState, removes, (*conn).uidReplace},
+		{"COPY", selectedState, numbered, (*conn).copy},
 		{"UID COPY", selectedState, 0, (*conn).uidCopy},
-		{"MOVE", selectedState, 0, (*conn).move},
-		{"UID MOVE", selectedState, 0, (*conn).uidMove},
+		{"MOVE", selectedState, removes | numbered, (*conn).move},
+		{"UID MOVE", selectedState, removes, (*conn).uidMove},
 	}
 }
 

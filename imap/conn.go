@@ -38,6 +38,8 @@ type conn struct {
 	box     *selection // nil: none is selected
 	idler   idler
 
+	notifier *notifier // nil: NOTIFY was not used
+
 	errors   int
 	junk     int
 	lastJunk time.Time
@@ -67,7 +69,12 @@ func (s *settings) handle(ctx context.Context, nc *netserver.Conn) {
 	defer c.in.Release()
 	defer c.leave()
 	c.untagged("OK", "CAPABILITY "+c.capabilities(), c.name+" ready")
-	err := c.loop(ctx)
+	c.finish(ctx, c.loop(ctx))
+}
+
+// finish takes leave of the client, after loop's error, and logs the session.
+func (c *conn) finish(ctx context.Context, err error) {
+	nc := c.net
 	_ = c.flush()
 	c.log.LogAttrs(ctx, slog.LevelInfo, "session",
 		slog.String("remote", nc.RemoteAddr().String()), slog.String("user", c.user), slog.Int("commands", c.commands),
@@ -93,6 +100,7 @@ func (c *conn) enterAuthenticated() {
 
 // leave frees what the session holds.
 func (c *conn) leave() {
+	c.setNotifier(nil)
 	c.deselect()
 	if c.account != nil {
 		_ = c.account.Close()
@@ -148,7 +156,9 @@ func (c *conn) await() error {
 func (c *conn) wait(timeout time.Duration) error {
 	err := c.net.BeginIdle(timeout)
 	if err == nil {
+		stop := c.listen()
 		err = c.in.Wait()
+		stop()
 		if e := c.net.EndIdle(); e != nil {
 			err = e
 		}
@@ -219,6 +229,9 @@ func (c *conn) readCommand() (cmd *command, verb string, err error) {
 func (c *conn) run(ctx context.Context, cmd *command) (err error) {
 	if err := c.countJunk(cmd); err != nil {
 		return err
+	}
+	if cmd.flags&numbered != 0 && c.has(uidOnly) {
+		return uidRequired()
 	}
 	defer func() {
 		if v := recover(); v != nil {

@@ -26,7 +26,9 @@
 //	RFC 7889  APPENDLIMIT              RFC 8438  STATUS=SIZE
 //	RFC 8514  SAVEDATE                 RFC 9208  QUOTA (reading; SETQUOTA is refused)
 //	RFC 9394  PARTIAL                  RFC 9585  INPROGRESS
-//	RFC 5464  METADATA (of mailboxes)  RFC 8437  UNAUTHENTICATE
+//	RFC 5267  ESORT, CONTEXT=SEARCH    RFC 5465  NOTIFY
+//	RFC 5464  METADATA                 RFC 8437  UNAUTHENTICATE
+//	RFC 9586  UIDONLY                  RFC 9590  LIST-METADATA
 //	RFC 8474  OBJECTID                 RFC 8508  REPLACE
 //	RFC 8970  PREVIEW                  RFC 8314  implicit TLS by ServeTLS
 //
@@ -44,6 +46,24 @@
 //
 // An idle connection has one goroutine and 1 KiB of input buffer (34 KiB under COMPRESS); in IDLE, the store's notification starts another
 // one for as long as it takes to tell the news.
+//
+// # NOTIFY
+//
+// Under NOTIFY a client is told while it is silent, in IDLE, and at the end of its commands; never in the middle of one. It
+// needs a store that watches accounts (mailbox.AccountWatcher): maildir, memory and FromSource do. All events of RFC 5465
+// are there but AnnotationChange (RFC 5257); those of annotations where the store keeps them. With "selected", expunges are told
+// between commands, and the client has to use UIDs; with "selected-delayed" by a command that permits them, or in
+// IDLE. Without events for the selected mailbox its state stands still for the client, but for what it removes itself; a
+// STORE of its own brings it up to date. Several groups may be about one mailbox; NONE takes it out of those behind it.
+//
+// A mailbox that is not selected is told by STATUS with MESSAGES, UIDNEXT, UIDVALIDITY and UNSEEN, and HIGHESTMODSEQ for
+// FlagChange and under CONDSTORE. The first time that something happens in one whose STATUS was not asked for, it may be told
+// for a change that is not wanted: nobody knew the state before. What a client does itself to names and annotations is not
+// told to it; its own APPEND and COPY into other mailboxes are. "inboxes" are all mailboxes: mail may be delivered into each. What
+// happens while a client does not listen is kept as names, once each, up to Server.MaxNotify: then NOTIFICATIONOVERFLOW.
+//
+// CONTEXT=SEARCH keeps the results of ten searches up to date, at the moments when changes of the mailbox are told. Keys with
+// numbers, "$" and spans of time keep the meaning that they had when the search began.
 //
 // # Messages
 //
@@ -63,6 +83,9 @@
 //	Server.MaxMessageBytes    message of APPEND             50 MiB, 1,000 messages a command
 //	Server.MaxErrors          malformed commands in a row   20
 //	Server.MaxJunk            NOOP and the like in a row    100, when faster than one a second
+//	Server.MaxNotify          mailboxes with news waiting   10,000; 100 event groups, 1,000 names in them
+//	                          annotations of a command      100, of 64 KiB, and what the store takes
+//	                          searches kept up to date      10
 //	                          levels of nesting             100
 //	                          FETCH items, field names      200, 1,000
 //	                          octets of selected fields     1 MiB
@@ -74,6 +97,7 @@
 //
 // # What is not here yet
 //
-// A client. ACL and namespaces of other users, NOTIFY, CATENATE, URLAUTH, CONTEXT, MULTISEARCH, ESORT. Search
+// A client. ACL and namespaces of other users, CATENATE, URLAUTH, CONTEXT=SORT, MULTISEARCH. Shared annotations of the
+// server (mailbox "") are read only: each account has private ones. Search
 // texts are UTF-8 (BADCHARSET names the charsets). SUBSCRIBE keeps names that do not exist. \Recent is never set.
 package imap

@@ -24,8 +24,9 @@ const (
 	itemPreview       // RFC 8970
 	itemEmailID       // RFC 8474
 	itemThreadID
-	itemSection // BODY[…], RFC822…
-	itemBinary  // BINARY[…]
+	itemStructure // no item of a client: of what bodies and sections are made
+	itemSection   // BODY[…], RFC822…
+	itemBinary    // BINARY[…]
 	itemBinarySize
 )
 
@@ -92,9 +93,7 @@ func (c *conn) fetchBy(ctx context.Context, by numbering) error {
 	if uids.Empty() {
 		return nil
 	}
-	w := &fetchWriter{c: c, items: f.items}
-	w.response.enc.UTF8 = c.enc.UTF8
-	w.response.enc.Reset(&w.response.text)
+	w := newFetchWriter(c, f.items)
 	if err := w.run(ctx, uids); err != nil {
 		return err
 	}
@@ -151,7 +150,7 @@ func (c *conn) fetchArguments(by numbering) (f fetching) {
 	if d.Try(' ') {
 		c.fetchModifiers(&f)
 	}
-	if by == byUID {
+	if by == byUID && !c.has(uidOnly) {
 		f.ensure(fetchItem{kind: itemUID, name: "UID"}) // RFC 9051 §6.4.9
 	}
 	if f.changed {
@@ -243,7 +242,7 @@ func (c *conn) namedItem(name string) fetchItem {
 	case "PREVIEW":
 		item.kind = itemPreview
 		item.lazy = c.previewModifiers()
-	case "RFC822", "RFC822.HEADER", "RFC822.TEXT":
+	case "RFC822", "RFC822.HEADER", "RFC822.TEXT", "RFC822.PEEK", "RFC822.TEXT.PEEK":
 		return rfc822Item(name)
 	case "BODY":
 		if d.Peek() != '[' {
@@ -261,9 +260,10 @@ func (c *conn) namedItem(name string) fetchItem {
 	return item
 }
 
-// rfc822Item gives the names of RFC 3501 §6.4.5 their meaning.
+// rfc822Item gives the names of RFC 3501 §6.4.5 their meaning, and those with PEEK of RFC 1730, which Outlook has been seen to use.
 func rfc822Item(name string) fetchItem {
-	item := fetchItem{kind: itemSection, name: name}
+	name, peek := strings.CutSuffix(name, ".PEEK")
+	item := fetchItem{kind: itemSection, name: name, peek: peek}
 	switch name {
 	case "RFC822.HEADER":
 		item.section.kind, item.peek = sectionHeader, true

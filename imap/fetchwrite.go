@@ -28,6 +28,13 @@ type fetchWriter struct {
 	code   string
 }
 
+func newFetchWriter(c *conn, items []fetchItem) *fetchWriter {
+	w := &fetchWriter{c: c, items: items}
+	w.response.enc.UTF8 = c.enc.UTF8
+	w.response.enc.Reset(&w.response.text)
+	return w
+}
+
 // fetchChunk is how many messages are answered from kept bytes at a time.
 const fetchChunk = 256
 
@@ -74,20 +81,14 @@ func (w *fetchWriter) run(ctx context.Context, uids mailbox.UIDSet) error {
 // fromIndex answers from the store's index and its kept bytes. Messages are opened only where the
 // store knows too little of them.
 func (w *fetchWriter) fromIndex(ctx context.Context, uids mailbox.UIDSet) error {
-	ch, err := w.c.box.mb.Changes(ctx, 0)
+	ch, err := mailbox.List(ctx, w.c.box.mb, uids)
 	if err != nil {
 		return failed(err)
 	}
 	w.begin(ch.State)
 	var chunk []mailbox.Meta
-	last, found := uids.Max(), 0
+	found := 0
 	for m := range ch.Messages {
-		if m.UID > last {
-			break
-		}
-		if !uids.Contains(m.UID) {
-			continue
-		}
 		found++
 		if chunk = append(chunk, m); len(chunk) == fetchChunk {
 			if err := w.chunk(ctx, chunk); err != nil {
@@ -247,9 +248,7 @@ func (w *fetchWriter) locate(m *message) ([]itemPiece, error) {
 func (w *fetchWriter) compose(m *mailbox.Meta, index int, l *located) {
 	w.response.reset()
 	e := &w.response.enc
-	e.Raw("* ")
-	e.Number(uint64(w.c.box.view.Number(m.UID)))
-	e.Raw(" FETCH ")
+	w.c.fetchHead(e, w.c.box.view.Number(m.UID), m.UID)
 	for i := range w.items {
 		e.Raw(opener(i))
 		e.Raw(w.items[i].name)
@@ -336,12 +335,10 @@ func (w *fetchWriter) send(ctx context.Context) error {
 
 // copy streams a literal. Memory does not depend on its size, nor on how fast the client reads.
 func (w *fetchWriter) copy(b literalBody) error {
-	buf := copyBuffers.Get().(*[]byte)
-	defer copyBuffers.Put(buf)
 	if c, ok := b.r.(io.Closer); ok {
 		defer c.Close()
 	}
-	n, err := io.CopyBuffer(struct{ io.Writer }{&w.c.out}, struct{ io.Reader }{io.LimitReader(b.r, b.size)}, *buf)
+	n, err := w.c.out.ReadFrom(io.LimitReader(b.r, b.size))
 	if err == nil && n < b.size {
 		err = io.ErrUnexpectedEOF
 	}

@@ -40,6 +40,7 @@ func (c *conn) create(ctx context.Context) error {
 	if err != nil {
 		return failed(err)
 	}
+	c.ownList(ctx, name)
 	c.mailboxID(ctx, name)
 	return nil
 }
@@ -97,6 +98,7 @@ func (c *conn) deleteBox(ctx context.Context) error {
 	if err := c.account.Delete(ctx, name); err != nil {
 		return failed(err)
 	}
+	c.ownList(ctx, name)
 	if c.box != nil && c.box.name == name {
 		c.deselect()
 		c.untagged("OK", "CLOSED", "the selected mailbox is gone")
@@ -119,6 +121,7 @@ func (c *conn) rename(ctx context.Context) error {
 	if err != nil {
 		return failed(err)
 	}
+	c.ownList(ctx, from, to)
 	if c.box != nil && from != "INBOX" {
 		if c.box.name == from || strings.HasPrefix(c.box.name, from+delimiter) {
 			return c.followRename(ctx, to+strings.TrimPrefix(c.box.name, from))
@@ -142,6 +145,7 @@ func (c *conn) followRename(ctx context.Context, name string) error {
 	}
 	_ = c.box.mb.Close()
 	c.box.name, c.box.mb, c.box.view = name, mb, mailbox.NewView(mb, ch)
+	c.dropContexts()
 	gone := old.UIDSet().Subtract(c.box.view.UIDSet())
 	c.tellExpunged(gone, func(yield func(uint32) bool) {
 		for _, r := range slices.Backward(old.Numbers(gone)) {
@@ -168,6 +172,7 @@ func (c *conn) subscription(ctx context.Context, on bool) error {
 	if err := c.changeName(name, func() error { return mailbox.Subscribe(ctx, c.account, name, on) }); err != nil {
 		return failed(err)
 	}
+	c.ownList(ctx, name)
 	return nil
 }
 

@@ -12,14 +12,34 @@ import (
 )
 
 // headerBox is a mailbox whose messages are their kept header fields: what SEARCH, SORT and THREAD are given when they ask
-// for such fields only, so that they open no message. It has no optional interface: a store with an index
-// of its own is asked itself.
+// for such fields only, so that they open no message. It gives them as mailbox.KeptHeader, where they are all of that, and
+// else as the messages' content. It has no other optional interface: a store with an index of its own is asked itself.
 type headerBox struct {
 	mailbox.Mailbox
 	fields []string // those that are asked for
 	once   sync.Once
 	metas  []mailbox.Meta // of the folder, ascending
 	err    error
+}
+
+// Derived implements mailbox.Derived.
+func (h *headerBox) Derived(ctx context.Context, kind string, uids mailbox.UIDSet) iter.Seq2[mailbox.UID, []byte] {
+	return func(yield func(mailbox.UID, []byte) bool) {
+		if kind != mailbox.KeptHeader {
+			return
+		}
+		buf := []byte{} // not nil: a header without these fields is known too
+		for uid, b := range mailbox.DerivedOf(ctx, h.Mailbox, keptKinds[itemFields-itemEnvelope].kind, uids) {
+			if buf = appendKept(buf[:0], b, h.fields); !yield(uid, buf) {
+				return
+			}
+		}
+	}
+}
+
+// SetDerived implements mailbox.Derived: what Read had to make is kept already.
+func (h *headerBox) SetDerived(context.Context, string, iter.Seq2[mailbox.UID, []byte]) error {
+	return nil
 }
 
 // Read yields messages with the kept fields as their content: first those that are kept, then those that had to be read. It

@@ -74,6 +74,9 @@ func (c *conn) idle(ctx context.Context) error {
 		return err
 	}
 	c.enc.Raw("+ idling\r\n")
+	if c.notifier != nil {
+		return c.idleNotified()
+	}
 	watch, stop := context.WithCancel(ctx)
 	defer stop()
 	if c.box != nil {

@@ -24,7 +24,11 @@ var keptKinds = [...]struct {
 	{itemPreview, "imap.preview/1"},
 	{itemEmailID, "imap.emailid/1"},
 	{itemThreadID, "imap.threadid/1"},
+	{itemStructure, structureKind},
 }
+
+// keptStructure is the index of structures.
+const keptStructure = int(itemStructure - itemEnvelope)
 
 // keptFieldNames are the fields whose lines are kept for message lists: what clients ask for.
 const keptFieldNames = " date from sender reply-to to cc bcc subject message-id in-reply-to references newsgroups content-type " +
@@ -163,6 +167,9 @@ func (v *keptValues) read(ctx context.Context, mb mailbox.Mailbox, uids mailbox.
 		}
 		i++
 	}
+	if want[itemBody-itemEnvelope] || want[itemBodyStructure-itemEnvelope] || want[itemPreview-itemEnvelope] {
+		v.take(ctx, mb, wantedKinds{keptStructure: true}, metas)
+	}
 	i = 0
 	for msg, err := range mb.Read(ctx, uids) {
 		if err != nil && msg.UID == 0 {
@@ -176,7 +183,7 @@ func (v *keptValues) read(ctx context.Context, mb mailbox.Mailbox, uids mailbox.
 		}
 		if err == nil {
 			metas[i].Size = msg.Content.Size()
-			err = v.make(&message{ctx: ctx, mb: mb, uid: msg.UID, content: msg.Content}, want, &made, i)
+			err = v.make(&message{ctx: ctx, mb: mb, uid: msg.UID, content: msg.Content, many: true}, want, &made, i)
 		}
 		v.failed[i] = err
 	}
@@ -186,7 +193,11 @@ func (v *keptValues) read(ctx context.Context, mb mailbox.Mailbox, uids mailbox.
 
 // make renders what lacks for one message. It is parsed as far as the question needs, and once.
 func (v *keptValues) make(m *message, want wantedKinds, made *wantedKinds, i int) error {
-	if want[1] && !v.spans[1][i].set || want[2] && !v.spans[2][i].set {
+	if s := v.spans[keptStructure][i]; s.set {
+		m.recall(v.arena[s.from:s.to])
+	}
+	if want[itemBody-itemEnvelope] && !v.spans[itemBody-itemEnvelope][i].set ||
+		want[itemBodyStructure-itemEnvelope] && !v.spans[itemBodyStructure-itemEnvelope][i].set {
 		if _, err := m.structure(); err != nil {
 			return err
 		}
@@ -201,6 +212,12 @@ func (v *keptValues) make(m *message, want wantedKinds, made *wantedKinds, i int
 		}
 		v.put(k, i, b)
 		made[k] = true
+	}
+	if m.many && m.parsed {
+		if b, err := m.st.MarshalBinary(); err == nil {
+			v.put(keptStructure, i, b)
+			made[keptStructure] = true
+		}
 	}
 	return nil
 }

@@ -28,6 +28,7 @@ const maxPatterns = 4096
 type listing struct {
 	options  listOptions
 	status   statusItems // RETURN (STATUS …); 0 = none
+	metadata []string    // RETURN (METADATA …)
 	patterns []pattern
 }
 
@@ -113,6 +114,8 @@ func (c *conn) returnOptions(l *listing) {
 		case "STATUS":
 			c.dec.SP()
 			l.status = c.statusList()
+		case "METADATA":
+			l.metadata = c.metadataList()
 		default:
 			c.dec.Fail("unknown return option " + name)
 		}
@@ -126,6 +129,7 @@ type folder struct {
 	subscribed                 bool
 	subscribedBelow            bool // a name below is subscribed
 	use                        mailbox.SpecialUse
+	id                         string
 }
 
 // folders reads the hierarchy. Parents that lack are added.
@@ -144,7 +148,7 @@ func (c *conn) folders(ctx context.Context, o listOptions) (map[string]*folder, 
 			return nil, err
 		}
 		f := get(info.Name)
-		f.exists, f.noSelect, f.use = true, info.NoSelect, info.SpecialUse
+		f.exists, f.noSelect, f.use, f.id = true, info.NoSelect, info.SpecialUse, info.ID
 		for parent := range parents(info.Name) {
 			get(parent).children = true
 		}
@@ -190,6 +194,9 @@ func (c *conn) listAll(ctx context.Context, l listing) error {
 			if err != nil && ctx.Err() != nil {
 				return err
 			}
+		}
+		if len(l.metadata) > 0 && f.exists && !f.noSelect {
+			c.listMetadata(ctx, name, l.metadata)
 		}
 	}
 	return nil

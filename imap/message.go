@@ -19,6 +19,9 @@ type message struct {
 
 	root *mime.Part // of the message itself; offsets and envelope
 	st   *mime.Structure
+
+	many   bool // one of many: what is kept of structures is looked up and stored for all at once
+	parsed bool // st is not from what was kept
 }
 
 // structureKind is the kind of Derived under which structures are kept for sections.
@@ -60,10 +63,12 @@ func (m *message) structure() (*mime.Structure, error) {
 	if m.st != nil {
 		return m.st, nil
 	}
+	if m.many {
+		err := m.parse()
+		return m.st, err
+	}
 	for _, b := range mailbox.DerivedOf(m.ctx, m.mb, structureKind, mailbox.UIDs(m.uid)) {
-		var st mime.Structure
-		if st.UnmarshalBinary(b) == nil && st.Size == m.content.Size() {
-			m.st = &st
+		if m.recall(b) {
 			return m.st, nil
 		}
 	}
@@ -77,7 +82,18 @@ func (m *message) structure() (*mime.Structure, error) {
 	return m.st, nil
 }
 
+// recall takes a structure that was kept.
+func (m *message) recall(b []byte) bool {
+	var st mime.Structure
+	if st.UnmarshalBinary(b) != nil || st.Size != m.content.Size() {
+		return false
+	}
+	m.st = &st
+	return true
+}
+
 func (m *message) parse() (err error) {
 	m.st, err = mime.Parse(m.content, mime.Options{})
+	m.parsed = err == nil
 	return err
 }

@@ -11,8 +11,8 @@ import (
 	"github.com/goniec-mail/goniec/mailbox"
 )
 
-// METADATA (RFC 5464): annotations of mailboxes. Those of the server itself (mailbox "") are none and cannot be
-// set.
+// METADATA (RFC 5464): annotations of mailboxes, and of the server, which are mailbox "". Of the latter each account has its
+// own private ones; shared ones are none.
 
 // Limits of annotations.
 const (
@@ -111,21 +111,26 @@ func goodEntry(name string) bool {
 	return !strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r >= 0x7F || r == '*' || r == '%' })
 }
 
-// annotations returns those of a mailbox.
+// annotations returns those of a mailbox; of the account for "".
 func (c *conn) annotations(ctx context.Context, name string) (map[string][]byte, error) {
-	if name == "" {
-		return nil, nil
-	}
-	mb, err := c.account.Open(ctx, name)
-	if err != nil {
-		return nil, failed(err)
-	}
-	defer mb.Close()
-	all, err := mailbox.Annotations(ctx, mb)
+	all, err := c.annotationsOf(ctx, name)
 	if err != nil {
 		return nil, failed(err)
 	}
 	return all, nil
+}
+
+// annotationsOf is annotations with the store's error.
+func (c *conn) annotationsOf(ctx context.Context, name string) (map[string][]byte, error) {
+	if name == "" {
+		return mailbox.AccountAnnotations(ctx, c.account)
+	}
+	mb, err := c.account.Open(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	defer mb.Close()
+	return mailbox.Annotations(ctx, mb)
 }
 
 // tellMetadata answers a query. Values that are too long for the client are left out, and it is told how long
@@ -190,11 +195,16 @@ func (c *conn) setMetadata(ctx context.Context) error {
 			d.Fail("too many entries")
 		}
 	})
+	if len(values) == 0 { // RFC 5464 §5: one at least
+		d.Fail("entries are missing")
+	}
 	if err := c.end(); err != nil {
 		return err
 	}
-	if name == "" {
-		return no("NOPERM", "annotations of the server can not be set")
+	for entry := range values {
+		if name == "" && strings.HasPrefix(entry, "/shared/") {
+			return no("NOPERM", "shared annotations of the server can not be set by users")
+		}
 	}
 	return c.annotate(ctx, name, values)
 }
@@ -217,15 +227,63 @@ func (c *conn) annotate(ctx context.Context, name string, values map[string][]by
 	if count > maxEntries {
 		return no("METADATA TOOMANY", "mailbox has too many annotations")
 	}
+	defer c.ownMetadata(ctx, name)
+	if name == "" {
+		return c.setAll(values, func(entry string, value []byte) error {
+			return mailbox.SetAccountAnnotation(ctx, c.account, entry, value)
+		})
+	}
 	mb, err := c.account.Open(ctx, name)
 	if err != nil {
 		return failed(err)
 	}
 	defer mb.Close()
+	return c.setAll(values, func(entry string, value []byte) error {
+		return mailbox.SetAnnotation(ctx, mb, entry, value)
+	})
+}
+
+// setAll sets one annotation after the other.
+func (c *conn) setAll(values map[string][]byte, set func(entry string, value []byte) error) error {
 	for _, entry := range slices.Sorted(maps.Keys(values)) {
-		if err := mailbox.SetAnnotation(ctx, mb, entry, values[entry]); err != nil {
+		if err := set(entry, values[entry]); err != nil {
 			return failed(err)
 		}
 	}
 	return nil
+}
+
+// metadataList reads the entries of LIST's RETURN (RFC 9590).
+func (c *conn) metadataList() (entries []string) {
+	c.dec.SP()
+	c.dec.List(func() {
+		if entries = append(entries, c.entryName()); len(entries) > maxEntries {
+			c.dec.Fail("too many entries")
+		}
+	})
+	if len(entries) == 0 {
+		c.dec.Fail("no entries")
+	}
+	return entries
+}
+
+// listMetadata writes the METADATA response behind a LIST response. An annotation that there is not is NIL; a mailbox whose
+// annotations can not be had is listed without (RFC 9590 §3).
+func (c *conn) listMetadata(ctx context.Context, name string, entries []string) {
+	all, err := c.annotationsOf(ctx, name)
+	if err != nil {
+		return
+	}
+	c.enc.Raw("* METADATA ")
+	c.enc.Mailbox(name)
+	sep := " ("
+	for _, entry := range entries {
+		value, ok := all[entry]
+		c.enc.Raw(sep)
+		c.enc.String(entry)
+		c.enc.SP()
+		c.enc.NString(string(value), ok)
+		sep = " "
+	}
+	c.enc.Raw(")\r\n")
 }

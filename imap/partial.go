@@ -37,14 +37,18 @@ func (w window) String() string {
 	return strconv.FormatInt(w.first, 10) + ":" + strconv.FormatInt(w.last, 10)
 }
 
-// of returns the part of a set in the window.
-func (w window) of(set mailbox.UIDSet) mailbox.UIDSet {
-	size := int64(set.Len())
-	first, last := min(w.first, w.last), max(w.first, w.last)
+// within returns the window's positions in a result of so many messages; first is above last when there are none.
+func (w window) within(size int64) (first, last int64) {
+	first, last = min(w.first, w.last), max(w.first, w.last)
 	if first < 0 { // from the end
 		first, last = size+1+first, size+1+last
 	}
-	first, last = max(first, 1), min(last, size)
+	return max(first, 1), min(last, size)
+}
+
+// of returns the part of a set in the window.
+func (w window) of(set mailbox.UIDSet) mailbox.UIDSet {
+	first, last := w.within(int64(set.Len()))
 	var b mailbox.UIDSetBuilder
 	at := int64(1) // position of the interval's first UID
 	for _, r := range set {

@@ -329,7 +329,7 @@ func TestI13_ForbiddenLooksAbsent(t *testing.T) {
 	for _, cmd := range []string{
 		"SELECT %s", "EXAMINE %s", "STATUS %s (MESSAGES)", "DELETE %s", "RENAME %s Other", "APPEND %s {3+}\r\nabc",
 		"COPY 1 %s", "MOVE 1 %s", "UID COPY 1 %s", "UID MOVE 1 %s", "GETQUOTAROOT %s", "GETMETADATA %s /private/comment",
-		"SETMETADATA %s (/private/comment x)",
+		`SETMETADATA %s (/private/comment "x")`, "REPLACE 1 %s {3+}\r\nabc", "UID REPLACE 1 %s {3+}\r\nabc",
 	} {
 		var answers []string
 		for _, name := range []string{"Secret", "Absent"} {
@@ -338,7 +338,7 @@ func TestI13_ForbiddenLooksAbsent(t *testing.T) {
 			answers = append(answers, tagged)
 		}
 		require.Equal(t, answers[1], answers[0], cmd)
-		require.Regexp(t, "^(NO|BAD)", answers[0], cmd)
+		require.Regexp(t, "^NO", answers[0], cmd)
 	}
 }
 

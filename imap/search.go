@@ -18,6 +18,7 @@ const (
 	returnCount
 	returnSave
 	returnPartial
+	returnUpdate // RFC 5267
 
 	returnExtended // RETURN was given: the answer is ESEARCH
 )
@@ -27,6 +28,8 @@ type searching struct {
 	by      numbering
 	returns returns
 	partial window
+	items   []fetchItem // of UPDATE
+	hinted  bool        // CONTEXT was given
 	parser  searchParser
 	key     mailbox.Criterion
 }
@@ -40,6 +43,9 @@ func (c *conn) searchBy(ctx context.Context, by numbering) error {
 	if err := c.searchArguments(&s); err != nil {
 		return err
 	}
+	if err := c.updatable(&s); err != nil {
+		return err
+	}
 	if s.returns&returnSave != 0 {
 		c.box.saved = nil // RFC 5182 §2.1: also when the search fails
 	}
@@ -50,11 +56,12 @@ func (c *conn) searchBy(ctx context.Context, by numbering) error {
 	if s.returns&returnSave != 0 {
 		c.box.saved = s.save(res.UIDs)
 	}
+	c.keepUpdated(&s, res.UIDs)
 	if s.returns == 0 && !c.has(rev2) {
 		c.searchLine(&s, res)
 		return nil
 	}
-	if s.returns&^returnExtended == 0 {
+	if s.returns&^returnExtended == 0 && !s.hinted {
 		s.returns |= returnAll // RFC 4731 §3.1: RETURN ()
 	}
 	return c.esearch(ctx, &s, res)
@@ -123,6 +130,14 @@ func (c *conn) returnsList(s *searching) {
 			d.SP()
 			s.returns |= returnPartial
 			s.partial = c.window()
+		case "CONTEXT": // a hint that the search may come again
+			s.hinted = true
+		case "UPDATE":
+			s.returns |= returnUpdate
+			if d.PeekPair(" (") {
+				d.SP()
+				s.items = c.notifyItems()
+			}
 		default:
 			d.Fail("unknown result option " + name)
 		}
@@ -245,15 +260,5 @@ func (c *conn) modSeqOf(ctx context.Context, s *searching, res mailbox.SearchRes
 	if s.returns&(returnAll|returnCount|returnPartial) != 0 {
 		return res.ModSeq, nil
 	}
-	ch, err := c.box.mb.Changes(ctx, 0)
-	if err != nil {
-		return 0, failed(err)
-	}
-	named := s.ends(res.UIDs)
-	for m := range ch.Messages {
-		if m.ModSeq > high && named.Contains(m.UID) {
-			high = m.ModSeq
-		}
-	}
-	return max(high, 1), nil
+	return c.highestOf(ctx, s.ends(res.UIDs))
 }

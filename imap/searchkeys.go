@@ -109,6 +109,10 @@ func (p *searchParser) set(s numberedSet) mailbox.Criterion {
 	if d.Err() != nil {
 		return mailbox.Criterion{}
 	}
+	if s.by == byNumber && !s.saved && p.c.has(uidOnly) {
+		p.err = uidRequired()
+		return mailbox.Criterion{}
+	}
 	uids, err := p.c.resolve(s)
 	if err != nil {
 		d.Fail(err.Error())

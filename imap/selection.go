@@ -18,6 +18,7 @@ type selection struct {
 	readOnly bool           // EXAMINE, or the store's
 	saved    mailbox.UIDSet // result of the last SEARCH RETURN (SAVE): "$"
 	keywords int            // how many of them the client was told
+	contexts []*searchContext
 }
 
 // selectBox and examine open a mailbox (RFC 9051 §6.3.2, §6.3.3).
@@ -170,7 +171,7 @@ func (c *conn) exists() {
 
 // firstUnseen tells where reading should begin (RFC 3501 §7.1).
 func (c *conn) firstUnseen(ch *mailbox.Changes) {
-	if ch.State.Unseen == 0 {
+	if ch.State.Unseen == 0 || c.has(uidOnly) {
 		return
 	}
 	for m := range ch.Messages {
@@ -254,6 +255,9 @@ func (c *conn) unselect(context.Context) error {
 // announce tells, at the end of a command, what changed in the selected mailbox (RFC 9051 §7).
 // Its error ends the session.
 func (c *conn) announce(ctx context.Context, cmd *command) error {
+	if c.notifier != nil {
+		return c.announceNotified(ctx, cmd)
+	}
 	if c.box == nil || cmd.flags&quiet != 0 {
 		return nil
 	}
@@ -273,6 +277,7 @@ func (c *conn) poll(ctx context.Context, what mailbox.Announce) (*mailbox.Update
 	u, err := c.box.view.Poll(ctx, what)
 	switch {
 	case err == nil:
+		c.updateContexts(ctx, u)
 		return u, nil
 	case errors.Is(err, mailbox.ErrUIDValidity), errors.Is(err, mailbox.ErrNotFound):
 		// Nothing that the client knows of the mailbox holds any more.
@@ -291,9 +296,16 @@ func (c *conn) tellBut(u *mailbox.Update, skip func(mailbox.Meta) bool) {
 	if u == nil || u.Empty() {
 		return
 	}
+	c.tellMessages(u, skip)
+	c.tellContexts()
+}
+
+// tellMessages is tellBut without the results of searches.
+func (c *conn) tellMessages(u *mailbox.Update, skip func(mailbox.Meta) bool) {
 	if len(u.State.Keywords) > c.box.keywords {
 		c.tellKeywords(u.State)
 	}
+	c.tellContextsGone()
 	c.tellGone(u)
 	if !u.Added.Empty() {
 		c.exists()
@@ -313,7 +325,7 @@ func (c *conn) tellExpunged(gone mailbox.UIDSet, numbers iter.Seq[uint32]) {
 		return
 	}
 	c.box.saved = c.box.saved.Subtract(gone) // RFC 5182 §2.1
-	if c.has(qresync) {
+	if c.has(qresync | uidOnly) {
 		c.enc.Raw("* VANISHED ")
 		c.enc.UIDSet(gone)
 		c.enc.CRLF()
@@ -328,10 +340,9 @@ func (c *conn) tellExpunged(gone mailbox.UIDSet, numbers iter.Seq[uint32]) {
 
 // fetchFlags tells the flags of a message, and its mod-sequence to those who want it.
 func (c *conn) fetchFlags(number uint32, m mailbox.Meta, keywords []string) {
-	c.enc.Raw("* ")
-	c.enc.Number(uint64(number))
-	c.enc.Raw(" FETCH (")
-	if c.byUID || c.enabled&(qresync|rev2) != 0 { // RFC 7162 §3.2.6
+	c.fetchHead(&c.enc, number, m.UID)
+	c.enc.Raw("(")
+	if !c.has(uidOnly) && (c.byUID || c.has(qresync|rev2)) { // RFC 7162 §3.2.6
 		c.enc.Raw("UID ")
 		c.enc.Number(uint64(m.UID))
 		c.enc.SP()

@@ -79,6 +79,9 @@ type Server struct {
 	CommandTimeout time.Duration
 	// PollInterval is how often a folder is asked for changes during IDLE where its store can not tell. Zero means mailbox.DefaultPoll.
 	PollInterval time.Duration
+	// MaxNotify limits the mailboxes whose news a session under NOTIFY can have waiting, and those whose state it
+	// remembers: beyond it the client is told NOTIFICATIONOVERFLOW. Zero means 10,000; negative means no limit.
+	MaxNotify int
 	// ProgressInterval is how often a client that waits for a long search or copy is told that it goes on (RFC
 	// 9585). Zero means 10 s; negative means never.
 	ProgressInterval time.Duration
@@ -99,6 +102,7 @@ const (
 	defaultLoginTimeout   = time.Minute
 	defaultCommandTimeout = 5 * time.Minute
 	defaultProgress       = 10 * time.Second
+	defaultMaxNotify      = 10_000
 
 	// minRate is what a client has to keep up within a command, in octets a second.
 	minRate = 500
@@ -201,6 +205,7 @@ type settings struct {
 	mechs                     []auth.ServerMechanism
 	table                     []command
 	MaxErrors, MaxJunk        int
+	MaxNotify                 int
 	MaxMessageBytes           int64
 	IdleTimeout, LoginTimeout time.Duration
 	CommandTimeout            time.Duration
@@ -212,6 +217,7 @@ func (s *Server) settings() *settings {
 		Server: s, name: s.Hostname, log: s.Logger, mechs: s.Mechanisms, table: commands(),
 		MaxErrors:       orDefault(s.MaxErrors, defaultMaxErrors),
 		MaxJunk:         orDefault(s.MaxJunk, defaultMaxJunk),
+		MaxNotify:       orDefault(s.MaxNotify, defaultMaxNotify),
 		MaxMessageBytes: orDefault(s.MaxMessageBytes, int64(defaultMaxMessage)),
 		IdleTimeout:     orDefault(s.IdleTimeout, defaultIdleTimeout),
 		LoginTimeout:    orDefault(s.LoginTimeout, defaultLoginTimeout),

@@ -177,6 +177,8 @@ func (f *fixture) setting(t *testing.T, key, value string) {
 		f.MaxJunk, _ = strconv.Atoi(value)
 	case "maxmessage":
 		f.MaxMessageBytes, _ = strconv.ParseInt(value, 10, 64)
+	case "maxnotify":
+		f.MaxNotify, _ = strconv.Atoi(value)
 	case "progress":
 		f.ProgressInterval, _ = time.ParseDuration(value)
 	case "keywords":

@@ -14,7 +14,17 @@ func (c *conn) uidThread(ctx context.Context) error { return c.threadBy(ctx, byU
 
 // sortBy answers SORT (RFC 5256 §3, RFC 5957).
 func (c *conn) sortBy(ctx context.Context, by numbering) error {
+	ext := searching{by: by}
 	c.dec.SP()
+	if c.peekWord("RETURN") {
+		c.dec.Keyword()
+		c.dec.SP()
+		c.returnsList(&ext)
+		if ext.hinted || ext.returns&returnUpdate != 0 {
+			c.dec.Fail("CONTEXT and UPDATE are for SEARCH") // no CONTEXT=SORT
+		}
+		c.dec.SP()
+	}
 	order := c.sortOrder()
 	s, uids, err := c.findWithCharset(ctx, by)
 	if err != nil {
@@ -25,6 +35,9 @@ func (c *conn) sortBy(ctx context.Context, by numbering) error {
 	stop()
 	if err != nil {
 		return failed(fmt.Errorf("sort: %w", err))
+	}
+	if ext.returns != 0 {
+		return c.esort(ctx, &ext, sorted, s.modSeq)
 	}
 	c.enc.Raw("* SORT")
 	for _, uid := range sorted {

@@ -70,6 +70,12 @@ func (c *conn) tellStatus(ctx context.Context, name string, items statusItems) e
 	if err != nil {
 		return failed(fmt.Errorf("status: %w", err))
 	}
+	c.writeStatus(name, items, s, reclaim)
+	return nil
+}
+
+// writeStatus writes the items of a state.
+func (c *conn) writeStatus(name string, items statusItems, s mailbox.State, reclaim int64) {
 	c.enc.Raw("* STATUS ")
 	c.enc.Mailbox(name)
 	c.enc.Raw(" (")
@@ -82,7 +88,6 @@ func (c *conn) tellStatus(ctx context.Context, name string, items statusItems) e
 		}
 	}
 	c.enc.Raw(")\r\n")
-	return nil
 }
 
 // stateOf asks the store for no more than the items need. reclaim is how many octets an EXPUNGE would free.

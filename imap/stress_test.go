@@ -29,6 +29,7 @@ type tracker struct {
 	flags   map[uint32]string // last told, by UID
 	silent  map[uint32]bool   // changed by ourselves without being told
 	qresync bool
+	byUID   bool // numbers may change at any time: UID commands only
 	modSeq  uint64
 }
 
@@ -155,6 +156,9 @@ func (c *tracker) step() {
 	flag := []string{`\Seen`, `\Flagged`, `\Answered`, "k1", "k2"}[c.rng.IntN(5)]
 	op := []string{"+FLAGS", "-FLAGS", "FLAGS"}[c.rng.IntN(3)]
 	choice := c.rng.IntN(16)
+	if c.byUID {
+		choice = []int{0, 2, 3, 6, 9, 11}[c.rng.IntN(6)]
+	}
 	if n == 0 && choice > 3 {
 		choice = 0
 	}
@@ -246,14 +250,15 @@ func stressTime(short, long time.Duration) time.Duration {
 
 // I12: ten clients do what they like, and none is told anything that does not fit.
 func TestI12_StateTracker(t *testing.T) {
-	t.Run("memory", func(t *testing.T) { trackStates(t, newFixture(t)) })
+	plain := func(int, *tracker) {}
+	t.Run("memory", func(t *testing.T) { trackStates(t, newFixture(t), plain) })
 	t.Run("maildir", func(t *testing.T) {
 		f, _ := newMaildirFixture(t)
-		trackStates(t, f)
+		trackStates(t, f, plain)
 	})
 }
 
-func trackStates(t *testing.T, f *fixture) {
+func trackStates(t *testing.T, f *fixture, begin func(i int, c *tracker)) {
 	f.MaxConnsPerIP = -1
 	require.NoError(t, f.account(t, "alice").Create(t.Context(), "Other", mailbox.CreateOptions{}))
 	addr := f.start(t)
@@ -269,6 +274,7 @@ func trackStates(t *testing.T, f *fixture) {
 			c.ok("ENABLE QRESYNC")
 		}
 		c.run(false, "SELECT INBOX")
+		begin(i, c)
 		trackers[i] = c
 	}
 	var wg sync.WaitGroup

@@ -106,7 +106,11 @@ func (w *world) disturb(rng *rand.Rand) {
 	names := []string{"INBOX", "Alpha", "Beta", "Gamma"}
 	dir := w.folderDir(names[rng.IntN(len(names))])
 	files, _ := filepath.Glob(filepath.Join(dir, "cur", "*"))
-	switch n := rng.IntN(20); {
+	n := rng.IntN(20)
+	if len(files) > 50 && n < 8 {
+		n = 13 // folders stay small: the more often each is looked at
+	}
+	switch {
 	case n < 8 || len(files) == 0 && n < 16:
 		id := w.serial.Add(1)
 		name := fmt.Sprintf("%d.f%d.other", time.Now().Unix(), id)
@@ -161,6 +165,7 @@ var (
 	mailboxID   = regexp.MustCompile(`^\* OK \[MAILBOXID \((\S+)\)\]`)
 	xID         = regexp.MustCompile(`(?i)X-Id: (\S+)`)
 	movable     = regexp.MustCompile(`\b(Alpha|Beta|Gamma)\b`) // what is renamed in the middle of a command fails it
+	goneBye     = regexp.MustCompile(`the selected mailbox was (deleted or made anew|renamed or deleted)`)
 	refusals    = regexp.MustCompile(`^(OK|NO \[(EXPUNGEISSUED|NONEXISTENT|TRYCREATE|ALREADYEXISTS|CANNOT|UNAVAILABLE|LIMIT)\])`)
 )
 
@@ -209,7 +214,7 @@ func (c *walker) next() (string, error) {
 	switch {
 	case strings.HasPrefix(l, "* BYE"):
 		stopped := c.w.epoch.Load() != c.epoch
-		moved := strings.Contains(l, "deleted or made anew") && c.name != "INBOX" && c.name != "Keep"
+		moved := goneBye.MatchString(l) && c.name != "INBOX" && c.name != "Keep"
 		require.True(c.t, stopped || moved, "%s: %s", c.name, l)
 		return l, errLost
 	case err != nil:
@@ -674,8 +679,8 @@ func TestI12_WalkersOfAWorld(t *testing.T) {
 	for i := 1; time.Now().Before(w.until); i++ {
 		time.Sleep(time.Duration(rng.IntN(40)) * time.Millisecond)
 		w.disturb(rng)
-		if i%40 == 0 {
-			w.restart(i%80 == 0)
+		if i%60 == 0 {
+			w.restart(i%120 == 0)
 		}
 	}
 	quiet.Done()
@@ -700,4 +705,28 @@ func (w *world) checkKept() {
 		return true
 	})
 	w.t.Logf("%d acknowledged messages are there", n)
+}
+
+// I11: a client that comes back to a Maildir whose server was started again, whose index was lost, in which others delivered, flagged and
+// deleted, knows it as well as one that asks for everything.
+func TestI11_ResyncModelOfAWorld(t *testing.T) {
+	w := newWorld(t, stressTime(2*time.Second, 2*time.Minute))
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	rng := rand.New(rand.NewPCG(seed, 1))
+	clients := []*offline{{flags: map[uint32]string{}}, {flags: map[uint32]string{}}, {flags: map[uint32]string{}}}
+	visits := 0
+	for ; time.Now().Before(w.until); visits++ {
+		for range rng.IntN(10) {
+			w.disturb(rng)
+		}
+		for range rng.IntN(4) {
+			w.f.disturb(t, rng)
+		}
+		if rng.IntN(8) == 0 {
+			w.restart(rng.IntN(2) == 0)
+		}
+		clients[rng.IntN(len(clients))].visit(t, w.addr)
+	}
+	t.Logf("%d visits, %d restarts, %d foreign changes", visits, w.restarts.Load(), w.foreign.Load())
 }

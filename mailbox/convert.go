@@ -2,43 +2,57 @@ package mailbox
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
+	"slices"
+	"strings"
 	"time"
 
-	"github.com/goniec-mail/goniec"
 	"github.com/goniec-mail/goniec/faultfs"
 )
 
-// Converter copies folders from one account into another, of any two stores, with dates, flags and
-// keywords as far as the target can. UIDs are kept where the target is a UIDAppender and KeepUIDs is set.
-// The source is not changed. What a folder has when its turn comes is copied. Set the fields, then call Run.
+// Converter copies folders from one account into another, of any two stores, with dates, flags, keywords, special uses,
+// subscriptions and annotations as far as the target can keep them, and UIDs if KeepUIDs is set. What it can not keep is in the
+// reports. Save dates are those of the copies (RFC 8514). The source is not changed. What a folder has when its
+// turn comes is copied. Set the fields, then call Run.
 type Converter struct {
 	From, To Account
-	// Rename gives the target's name for a folder; "" leaves it out. nil copies all under their names.
+	// Rename gives the target's name for a folder; "" leaves it out. nil copies all under their names. No two folders may
+	// get one name.
 	Rename func(name string) string
-	// KeepUIDs keeps UIDs where the target can.
+	// KeepUIDs keeps UIDs where the target is a UIDAppender and has none that are in the way.
 	KeepUIDs bool
 	// DryRun only counts.
 	DryRun bool
-	// Verify reads each folder on both sides after copying and compares content, date and system flags.
+	// Verify reads each folder on both sides after copying and compares content, date and flags.
 	Verify bool
 	// StateDir and StateName name a file that remembers what was copied. A later Run with the same file goes on there,
 	// and copies no message twice, wherever the first one was killed: what the target got after the last note is
-	// recognised by its content. StateDir nil: no file. Two Runs at once must not share a file.
+	// recognised by its content, and so is everything when the source's UIDs have changed meanwhile. StateDir nil: no
+	// file. A second Run at the same time fails with ErrInUse and the first one's process number (where the system has
+	// flock).
 	StateDir  faultfs.Dir
 	StateName string
 	// Progress, if not nil, is called after each batch of messages, and must return soon.
 	Progress func(Progress)
 }
 
+// ConvertPhase is what a conversion is doing.
+type ConvertPhase string
+
+// The phases, for each folder one after the other.
+const (
+	PhaseCopy   ConvertPhase = "copy"
+	PhaseVerify ConvertPhase = "verify"
+)
+
 // Progress tells how far a conversion is.
 type Progress struct {
+	Phase             ConvertPhase
 	Folder            string // the source's name
 	Folders, Finished int    // how many folders there are, and how many are finished
-	Messages, Total   int64  // done (also by earlier runs) and in all
+	Messages, Total   int64  // copied (also by earlier runs) and in all
+	Verified          int64  // messages of the source that were compared
 	Octets            int64  // copied by this run
 }
 
@@ -50,11 +64,20 @@ type FolderReport struct {
 	Before   int   // by earlier runs
 	Octets   int64 // copied by this run
 	KeptUIDs int   // copied with their UIDs
+	// Err tells why the folder was not copied, or not to its end: the target can not have its name, say.
+	Err error
 	// Failed lists messages that could not be copied, and why (the first 100). A later Run tries them again.
 	Failed []FailedMessage
+	// FailedCount is how many there are in all.
+	FailedCount int
+	// Losses lists what this run has copied the folder without.
+	Losses []Loss
 	// Verified is how many were found in the target, Missing how many were not; with Verify only.
 	Verified, Missing int
 }
+
+// Complete reports whether all messages of the folder are in the target, as far as is known.
+func (r FolderReport) Complete() bool { return r.Err == nil && r.FailedCount == 0 && r.Missing == 0 }
 
 // FailedMessage is a message that could not be copied.
 type FailedMessage struct {
@@ -62,46 +85,73 @@ type FailedMessage struct {
 	Err error
 }
 
+// Loss is something that the target could not keep.
+type Loss struct {
+	What     string // "keyword $Later", "date", "flags", "UID", "special use \Sent", "annotation /private/comment", "unsubscribed"
+	Messages int    // how many messages it concerns; 0: it is the folder's
+}
+
 const (
 	convertBatch  = 64      // messages
 	convertOctets = 8 << 20 // of a batch, after which it ends
 	maxFailed     = 100
+	// maxRestarts bounds how often a folder is begun again because the source's UIDs have changed meanwhile.
+	maxRestarts = 10
 )
 
 // Run copies. It returns a report for each folder it came to, also with an error. A message that can not be read, or
-// is too large for the target, does not stop it; any other error does.
-func (c *Converter) Run(ctx context.Context) ([]FolderReport, error) {
-	state, err := c.loadState()
-	if err != nil {
+// is too large for the target, does not stop it, nor does a folder whose name the target can not have: the error then
+// comes at the end. Any other error stops it.
+func (c *Converter) Run(ctx context.Context) (reports []FolderReport, err error) {
+	run := &conversion{Converter: c}
+	if run.state, err = c.loadState(); err != nil {
 		return nil, err
 	}
-	run := &conversion{Converter: c, state: state}
-	names, err := run.count(ctx)
-	if err != nil {
+	defer run.state.close()
+	if err := run.count(ctx); err != nil {
 		return nil, err
 	}
-	var reports []FolderReport
-	for i, name := range names {
-		run.progress.Folder, run.progress.Finished = name[0], i
-		rep, err := run.folder(ctx, name[0], name[1])
+	left := 0
+	for i, p := range run.pairs {
+		run.progress.Folder, run.progress.Finished = p.from.Name, i
+		rep := run.folder(ctx, p)
 		reports = append(reports, rep)
-		if err != nil {
-			return reports, fmt.Errorf("folder %.80q: %w", name[0], err)
+		if rep.Err != nil && !passableFolder(ctx, rep.Err) {
+			return reports, fmt.Errorf("folder %.80q: %w", p.from.Name, rep.Err)
+		}
+		if rep.Err != nil {
+			if left++; left == 1 {
+				err = fmt.Errorf("folder %.80q: %w", p.from.Name, rep.Err)
+			}
 		}
 	}
-	run.progress.Finished = len(names)
+	run.progress.Finished = len(run.pairs)
 	run.tell()
-	if c.DryRun {
-		return reports, nil
+	if left > 1 {
+		err = fmt.Errorf("%d folders were not copied, the first: %w", left, err)
 	}
-	return reports, run.subscriptions(ctx)
+	return reports, err
+}
+
+// passableFolder tells whether an error is the folder's alone.
+func passableFolder(ctx context.Context, err error) bool {
+	return ctx.Err() == nil && (errors.Is(err, ErrName) || errors.Is(err, ErrNotFound))
 }
 
 // conversion is one Run.
 type conversion struct {
 	*Converter
-	state    *convertState
-	progress Progress
+	state      *convertState
+	pairs      []folderPair
+	there      map[string]Info // the target's folders by name
+	subscribed map[string]bool // the source's
+	progress   Progress
+}
+
+// folderPair is a folder and its name in the target.
+type folderPair struct {
+	from Info
+	to   string
 }
 
 func (r *conversion) tell() {
@@ -110,11 +160,12 @@ func (r *conversion) tell() {
 	}
 }
 
-// count lists the folders with their names in the target, and their messages.
-func (r *conversion) count(ctx context.Context) (names [][2]string, err error) {
+// count lists the folders with their names in the target, sorted, and counts their messages.
+func (r *conversion) count(ctx context.Context) error {
+	taken := make(map[string]string)
 	for info, err := range r.From.Mailboxes(ctx) {
 		if err != nil {
-			return nil, err
+			return err
 		}
 		to := info.Name
 		if r.Rename != nil {
@@ -123,337 +174,148 @@ func (r *conversion) count(ctx context.Context) (names [][2]string, err error) {
 		if info.NoSelect || to == "" {
 			continue
 		}
-		names = append(names, [2]string{info.Name, CanonicalName(to)})
-	}
-	for _, name := range names {
-		m, err := r.From.Open(ctx, name[0])
-		if err != nil {
-			return nil, err
+		to = CanonicalName(to)
+		if other, ok := taken[to]; ok {
+			return fmt.Errorf("%w: %.80q and %.80q would both become %.80q", ErrName, other, info.Name, to)
 		}
-		ch, err := m.Changes(ctx, Latest)
-		m.Close()
-		if err != nil {
-			return nil, err
-		}
-		r.progress.Total += int64(ch.State.Messages)
+		taken[to] = info.Name
+		r.pairs = append(r.pairs, folderPair{info, to})
 	}
-	r.progress.Folders = len(names)
-	return names, nil
+	slices.SortFunc(r.pairs, func(a, b folderPair) int { return strings.Compare(a.from.Name, b.from.Name) })
+	for _, p := range r.pairs {
+		n, err := r.messages(ctx, p.from.Name)
+		if err != nil {
+			return fmt.Errorf("folder %.80q: %w", p.from.Name, err)
+		}
+		r.progress.Total += int64(n)
+	}
+	r.progress.Folders = len(r.pairs)
+	if r.DryRun {
+		return nil
+	}
+	return r.look(ctx)
 }
 
-// folder copies one folder.
-func (r *conversion) folder(ctx context.Context, from, to string) (rep FolderReport, err error) {
-	rep = FolderReport{From: from, To: to}
-	src, err := r.From.Open(ctx, from)
+func (r *conversion) messages(ctx context.Context, name string) (int, error) {
+	m, err := r.From.Open(ctx, name)
+	if errors.Is(err, ErrNotFound) { // it went meanwhile, which its report will say
+		return 0, nil
+	}
 	if err != nil {
-		return rep, err
+		return 0, err
 	}
-	defer src.Close()
-	ch, err := src.Changes(ctx, 0)
+	defer m.Close()
+	ch, err := m.Changes(ctx, Latest)
 	if err != nil {
-		return rep, err
+		return 0, err
 	}
-	f := &folderConversion{conversion: r, rep: &rep, src: src, source: ch.State, note: r.state.folder(from, to)}
-	todo, err := f.todo(ch)
-	if err != nil || r.DryRun {
-		return rep, err
-	}
-	dst, err := r.target(ctx, to)
-	if err != nil {
-		return rep, err
-	}
-	defer dst.Close()
-	f.dst = dst
-	if err := f.prepare(ctx); err != nil {
-		return rep, err
-	}
-	for len(todo) > 0 {
-		n := min(convertBatch, len(todo))
-		done, err := f.batch(ctx, todo[:n])
+	return ch.State.Messages, nil
+}
+
+// look asks for what is known of folders beside their messages.
+func (r *conversion) look(ctx context.Context) error {
+	r.there = make(map[string]Info)
+	for info, err := range r.To.Mailboxes(ctx) {
 		if err != nil {
-			return rep, err
+			return err
 		}
-		todo = todo[done:]
-		if err := f.checkpoint(ctx); err != nil {
-			return rep, err
-		}
+		r.there[info.Name] = info
 	}
-	if r.Verify {
-		err = f.verify(ctx)
+	names, err := Subscribed(ctx, r.From)
+	r.subscribed = make(map[string]bool, len(names))
+	for _, n := range names {
+		r.subscribed[n] = true
 	}
-	return rep, err
+	return err
 }
 
 // target opens a folder of the target, made if need be.
-func (r *conversion) target(ctx context.Context, name string) (Mailbox, error) {
-	m, err := r.To.Open(ctx, name)
-	if !errors.Is(err, ErrNotFound) {
-		return m, err
+func (r *conversion) target(ctx context.Context, p folderPair) (m Mailbox, made bool, err error) {
+	if m, err = r.To.Open(ctx, p.to); !errors.Is(err, ErrNotFound) {
+		return m, false, err
 	}
-	if err := r.To.Create(ctx, name, CreateOptions{}); err != nil && !errors.Is(err, ErrExists) {
-		return nil, err
+	err = r.To.Create(ctx, p.to, CreateOptions{SpecialUse: p.from.SpecialUse})
+	if errors.Is(err, ErrCannot) && p.from.SpecialUse != "" {
+		err = r.To.Create(ctx, p.to, CreateOptions{})
+	} else if err == nil {
+		r.there[p.to] = Info{Name: p.to, SpecialUse: p.from.SpecialUse}
 	}
-	return r.To.Open(ctx, name)
+	if errors.Is(err, ErrCannot) {
+		err = fmt.Errorf("%w: %w", ErrName, err) // a store that has no folders but INBOX
+	}
+	if err != nil && !errors.Is(err, ErrExists) {
+		return nil, false, err
+	}
+	m, err = r.To.Open(ctx, p.to)
+	return m, true, err
 }
 
-// folderConversion is the copying of one folder.
-type folderConversion struct {
-	*conversion
-	rep      *FolderReport
-	src, dst Mailbox
-	source   State
-	note     *folderNote
-	fit      func(FlagList) FlagList
-	// stored are messages that the target got after the last note: by content, how many.
-	stored map[digest]int
-	window int // how many messages of the source are still compared with them
-}
-
-// todo returns the UIDs to copy. A source whose UIDVALIDITY has changed is copied from its start: what is
-// there by an earlier run can not be told.
-func (f *folderConversion) todo(ch *Changes) ([]UID, error) {
-	if f.note.SourceValidity != 0 && f.note.SourceValidity != f.source.UIDValidity {
-		return nil, fmt.Errorf("%w: its UIDs are not those of the state file; remove that to copy everything again", ErrCannot)
-	}
-	f.note.SourceValidity = f.source.UIDValidity
-	failed, err := ParseUIDSet(f.note.Failed)
-	if err != nil {
-		return nil, err
-	}
-	var todo []UID
-	for m := range ch.Messages {
-		f.rep.Messages++
-		if m.UID > f.note.Done || failed.Contains(m.UID) {
-			todo = append(todo, m.UID)
-		} else {
-			f.rep.Before++
-			f.progress.Messages++
-		}
-	}
-	return todo, nil
-}
-
-// prepare looks at the target, and finds what it got after the last note.
-func (f *folderConversion) prepare(ctx context.Context) error {
-	ch, err := f.dst.Changes(ctx, Latest)
-	if err != nil {
-		return err
-	}
-	f.fit = keywordFilter(ch.State)
-	f.stored = make(map[digest]int)
-	first := f.note.TargetNext
-	if f.note.TargetValidity != ch.State.UIDValidity {
-		first = 1 // other UIDs: any message may be one of ours
-	}
-	if f.note.TargetValidity != 0 && first < ch.State.UIDNext {
-		for msg, err := range f.dst.Read(ctx, UIDSet{{first, MaxUID}}) {
-			if err != nil && msg.UID == 0 {
-				return err
-			}
-			if err != nil {
-				continue
-			}
-			d, err := digestOf(ctx, msg)
-			if err != nil {
-				return err
-			}
-			f.stored[d]++
-			f.window++
-		}
-		f.window += convertBatch
+// furnish copies what a folder has beside its messages. It is done once: what users change in the target afterwards stays.
+func (f *folderConversion) furnish(ctx context.Context) error {
+	if f.note.Furnished {
 		return nil
 	}
-	// Before the first message: where the target's own end.
-	f.note.TargetValidity, f.note.TargetNext = ch.State.UIDValidity, ch.State.UIDNext
-	return f.saveState()
-}
-
-// checkpoint notes what is done.
-func (f *folderConversion) checkpoint(ctx context.Context) error {
-	f.tell()
-	if len(f.stored) > 0 {
-		return nil // what the target has is not all accounted for: the old note still tells more
+	if use := f.pair.from.SpecialUse; use != "" && f.there[f.pair.to].SpecialUse != use {
+		if err := f.orLoss(SetSpecialUse(ctx, f.To, f.pair.to, use), "special use "+string(use)); err != nil {
+			return err
+		}
 	}
-	ch, err := f.dst.Changes(ctx, Latest)
+	_, keeps := As[Subscriber](f.To)
+	switch {
+	case f.subscribed[f.pair.from.Name] && keeps:
+		if err := Subscribe(ctx, f.To, f.pair.to, true); err != nil {
+			return err
+		}
+	case !f.subscribed[f.pair.from.Name] && !keeps: // every folder counts as subscribed there
+		f.lose("unsubscribed", 0)
+	}
+	entries, err := Annotations(ctx, f.src)
 	if err != nil {
 		return err
 	}
-	f.note.TargetValidity, f.note.TargetNext = ch.State.UIDValidity, ch.State.UIDNext
-	f.note.Done = f.note.pending
-	f.note.Failed = f.note.failed.String()
-	return f.saveState()
-}
-
-// batch copies some messages and returns how many UIDs it has dealt with.
-func (f *folderConversion) batch(ctx context.Context, uids []UID) (done int, err error) {
-	var octets int64
-	seen := 0
-	for msg, err := range f.src.Read(ctx, UIDs(uids...)) {
-		if err != nil && msg.UID == 0 {
-			return seen, err
-		}
-		for uids[seen] != msg.UID { // expunged meanwhile
-			seen++
-		}
-		if err == nil {
-			err = f.one(ctx, msg)
-			octets += msg.Content.Size()
-		}
-		switch {
-		case err == nil:
-			f.note.failed = f.note.failed.Subtract(UIDs(msg.UID))
-		case errors.Is(err, ErrGone):
-		case f.passable(ctx, msg, err):
-			f.fail(msg.UID, err)
-		default:
-			return seen, err
-		}
-		f.finished(uids[seen])
-		if seen++; octets >= convertOctets {
-			return seen, nil
-		}
-	}
-	f.finished(uids[len(uids)-1])
-	return len(uids), nil
-}
-
-// passable tells whether the error is the message's alone.
-func (f *folderConversion) passable(ctx context.Context, msg Message, err error) bool {
-	return ctx.Err() == nil && (msg.Content == nil || errors.Is(err, ErrTooLarge))
-}
-
-func (f *folderConversion) finished(u UID) {
-	f.note.pending = max(f.note.pending, u)
-}
-
-func (f *folderConversion) fail(u UID, err error) {
-	f.note.failed = f.note.failed.Add(u)
-	if len(f.rep.Failed) < maxFailed {
-		f.rep.Failed = append(f.rep.Failed, FailedMessage{u, err})
-	}
-}
-
-// one copies one message, unless the target has it by a run that was killed.
-func (f *folderConversion) one(ctx context.Context, msg Message) error {
-	if f.window--; f.window <= 0 {
-		clear(f.stored) // what is left came from somebody else
-	}
-	if len(f.stored) > 0 {
-		d, err := digestOf(ctx, msg)
-		if err != nil {
+	for _, name := range sortedKeys(entries) {
+		if err := f.orLoss(SetAnnotation(ctx, f.dst, name, entries[name]), "annotation "+name); err != nil {
 			return err
 		}
-		if n := f.stored[d]; n > 0 {
-			if f.stored[d]--; n == 1 {
-				delete(f.stored, d)
-			}
-			f.rep.Before++
-			f.progress.Messages++
+	}
+	f.note.Furnished = true
+	return nil
+}
+
+func sortedKeys[T any](m map[string]T) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// orLoss notes a loss when an error says that the target can not keep something.
+func (f *folderConversion) orLoss(err error, what string) error {
+	for _, can := range []error{ErrCannot, ErrForbidden, ErrTooLarge, errors.ErrUnsupported} {
+		if errors.Is(err, can) {
+			f.lose(what, 0)
 			return nil
 		}
 	}
-	o := AppendOptions{Flags: f.fit(msg.Flags.List(f.source.Keywords)), Date: msg.Date.Time()}
-	if err := f.append(ctx, msg, o); err != nil {
-		return err
-	}
-	f.rep.Copied++
-	f.rep.Octets += msg.Content.Size()
-	f.progress.Messages++
-	f.progress.Octets += msg.Content.Size()
-	return nil
-}
-
-func (f *folderConversion) append(ctx context.Context, msg Message, o AppendOptions) error {
-	if a, ok := As[UIDAppender](f.dst); ok && f.KeepUIDs {
-		_, err := a.AppendUID(ctx, f.source.UIDValidity, msg.UID, goniec.NewReader(msg.Content), o)
-		if err == nil {
-			f.rep.KeptUIDs++
-		}
-		if !errors.Is(err, ErrCannot) {
-			return err
-		}
-	}
-	_, err := f.dst.Append(ctx, goniec.NewReader(msg.Content), o)
 	return err
 }
 
-// digest tells messages apart: content and date.
-type digest [sha256.Size]byte
+// maxLosses bounds the kinds of losses of one folder; MaxKeywords fit.
+const maxLosses = 200
 
-func digestOf(ctx context.Context, msg Message) (d digest, err error) {
-	h := sha256.New()
-	fmt.Fprintf(h, "%d %d\n", msg.Date, msg.Content.Size())
-	if _, err := io.Copy(h, &contextReader{ctx, goniec.NewReader(msg.Content)}); err != nil {
-		return d, err
-	}
-	h.Sum(d[:0])
-	return d, nil
-}
-
-// verify looks for each message of the source in the target.
-func (f *folderConversion) verify(ctx context.Context) error {
-	type known struct {
-		digest
-		flags Flags
-	}
-	there := make(map[known]int)
-	for msg, err := range f.dst.Read(ctx, AllUIDs()) {
-		if err != nil && msg.UID == 0 {
-			return err
-		}
-		if err != nil {
-			continue
-		}
-		d, err := digestOf(ctx, msg)
-		if err != nil {
-			return err
-		}
-		there[known{d, msg.Flags & SystemFlags}]++
-	}
-	for msg, err := range f.src.Read(ctx, AllUIDs()) {
-		if err != nil && msg.UID == 0 {
-			return err
-		}
-		if err != nil || msg.UID >= f.source.UIDNext {
-			continue
-		}
-		d, err := digestOf(ctx, msg)
-		if err != nil {
-			return err
-		}
-		k := known{d, msg.Flags & SystemFlags}
-		if there[k]--; there[k] >= 0 {
-			f.rep.Verified++
-		} else {
-			f.rep.Missing++
+// lose notes a loss of some messages, 0: of the folder.
+func (f *folderConversion) lose(what string, messages int) {
+	for i := range f.rep.Losses {
+		if f.rep.Losses[i].What == what {
+			f.rep.Losses[i].Messages += messages
+			return
 		}
 	}
-	return nil
-}
-
-// subscriptions are copied where both sides keep them.
-func (r *conversion) subscriptions(ctx context.Context) error {
-	from, ok := As[Subscriber](r.From)
-	if !ok {
-		return nil
+	if len(f.rep.Losses) < maxLosses {
+		f.rep.Losses = append(f.rep.Losses, Loss{what, messages})
 	}
-	to, ok := As[Subscriber](r.To)
-	if !ok {
-		return nil
-	}
-	names, err := from.Subscribed(ctx)
-	for _, name := range names {
-		if r.Rename != nil {
-			name = r.Rename(name)
-		}
-		if name == "" || err != nil {
-			continue
-		}
-		if err = to.Subscribe(ctx, name, true); errors.Is(err, ErrName) {
-			err = nil
-		}
-	}
-	return err
 }
 
 // Rate estimates the rest of a conversion: octets per second, and how long the messages that are left

@@ -224,7 +224,51 @@ func TestConvertState(t *testing.T) {
 	c.StateName = "other"
 	_, err = c.Run(t.Context())
 	require.NoError(t, err)
-	c.From = convertAccount(t, &mailbox.Memory{Now: func() time.Time { return time.Now().Add(time.Hour) }})
-	_, err = c.Run(t.Context()) // another source
-	require.ErrorIs(t, err, mailbox.ErrCannot)
+}
+
+// TestConvertOtherUIDs: the source's UIDs change between two runs, as those of a file that another program has written do.
+// What was copied is known by its content, also where the target's user has removed it meanwhile.
+func TestConvertOtherUIDs(t *testing.T) {
+	dir, err := faultfs.NewCrash(1).OpenDir("/")
+	require.NoError(t, err)
+	to := convertAccount(t, mailbox.NewMemory())
+	later := &mailbox.Memory{Now: func() time.Time { return time.Now().Add(time.Hour) }}
+	sources := []mailbox.Account{convertAccount(t, mailbox.NewMemory()), convertAccount(t, later)}
+	put := func(a mailbox.Account, text string) {
+		m, err := a.Open(t.Context(), "INBOX")
+		require.NoError(t, err)
+		_, err = m.Append(t.Context(), strings.NewReader(text), mailbox.AppendOptions{Date: time.Unix(1e9, 0)})
+		require.NoError(t, err)
+	}
+	for _, text := range []string{"one", "twice", "twice", "two"} {
+		put(sources[0], text)
+	}
+	for _, text := range []string{"new", "two", "twice", "twice", "twice", "one"} {
+		put(sources[1], text)
+	}
+	texts := func() (all []string) {
+		for _, line := range convertList(t, to, "INBOX") {
+			all = append(all, line[strings.Index(line, "\""):])
+		}
+		return all
+	}
+	c := &mailbox.Converter{From: sources[0], To: to, StateDir: dir, StateName: "state"}
+	_, err = c.Run(t.Context())
+	require.NoError(t, err)
+	m, err := to.Open(t.Context(), "INBOX")
+	require.NoError(t, err)
+	_, err = m.Expunge(t.Context(), mailbox.UIDs(1)) // "one": its user does not want it
+	require.NoError(t, err)
+	c.From = sources[1]
+	reports, err := c.Run(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, []string{`"twice"`, `"twice"`, `"two"`, `"new"`, `"twice"`}, texts())
+	require.Equal(t, 2, reports[0].Copied)
+	require.Equal(t, 4, reports[0].Before)
+	for _, from := range sources { // and back, and forth
+		c.From = from
+		reports, err = c.Run(t.Context())
+		require.NoError(t, err)
+		require.Zero(t, reports[0].Copied)
+	}
 }

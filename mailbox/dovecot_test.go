@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -143,6 +144,55 @@ func TestPeerDovecotThread(t *testing.T) {
 				t.Errorf("%s of folder %d:\n%s\nDovecot %s\nours    %s", a, i, strings.Join(mails, ""), answers[i][n], imapThreads(got))
 			}
 		}
+	}
+}
+
+// TestPeerDovecotSubject compares base subjects (RFC 5256 §2.1) with Dovecot's: threads by subject show which are the same.
+func TestPeerDovecotSubject(t *testing.T) {
+	subjects := []string{
+		"x", "y", "b", "", "[a]", "[b]", "Re: [a] Re[2]: x", "[a] [b]", "Re: [a]", "[fwd: x]", "[Fwd: [l] Re: x (fwd)] ", "fwd [x]: y", "Fw: y", "fww: y",
+		"re : x", "re [a] [b]: x", "[a]re: x", "(fwd)", "x (fwd) (FWD)  ", "[fwd: a] b", "[fwd: [fwd: c]]", "c", "[a] ", "[]x", "[] ", "Re:", "re:re:re:",
+		"=?utf-8?q?Re=3A_x?=", "[a[b]] x", "Aw: x", "x  y", "x\r\n y", "x\ty", "x y", "re[[x]]: y", "RE: X", "=?utf-8?q?=C3=84?=", "=?iso-8859-1?q?=E4?=", "Re: [x] (fwd)",
+		"fwd: re: [l] [m] fw: y", "[l] x (fwd)", "=?utf-8?q?x?= =?utf-8?q?y?=", "xy", "=?utf-8?b?W2Z3ZDogeF0=?=",
+	}
+	var mails []string
+	for i, s := range subjects {
+		mails = append(mails, mail(i, s, "", ""))
+	}
+	answers := dovecotAsk(t, [][]string{mails}, []string{"UID THREAD ORDEREDSUBJECT UTF-8 ALL", "UID SORT (SUBJECT) UTF-8 ALL"})[0]
+	m := openSort(t, mails)
+	got, err := mailbox.Thread(t.Context(), m, mailbox.AllUIDs(), mailbox.ThreadOrderedSubject)
+	require.NoError(t, err)
+	require.Equal(t, answers[0], imapThreads(got))
+	order, err := mailbox.Sort(t.Context(), m, mailbox.AllUIDs(), []mailbox.SortOrder{{Key: mailbox.SortSubject}})
+	require.NoError(t, err)
+	require.Equal(t, answers[1], strings.Trim(fmt.Sprint(order), "[]"))
+}
+
+// TestPeerDovecotDates compares the order by Date fields in many zones, and the day that SENTON means, with Dovecot.
+func TestPeerDovecotDates(t *testing.T) {
+	var mails []string
+	for _, d := range []string{
+		"Mon, 2 Mar 2026 10:00:00 +0000", "2 Mar 2026 10:00 +0100", "Mon, 2 Mar 2026 10:00:00 FOO", "Mon, 2 Mar 2026 10:00:01", "Mon, 2 Mar 26 10:00:00 EST",
+		"Mon, 2 Mar 2026 23:30:00 -0800", "Tue, 3 Mar 2026 00:30:00 +1300", "Mon, 2 Mar 2026 10:00:00 (x) +0200", "Mon, 2 Mar 2026 09:00:00 -0000 (foo)", "Sun, 1 Mar 2026 23:59:60 GMT",
+		"garbage", "Mon, 32 Mar 2026 10:00:00 +0000",
+	} {
+		mails = append(mails, "Date: "+d+"\r\nSubject: x\r\n\r\nx\r\n")
+	}
+	mails = append(mails, "Subject: no date\r\n\r\nx\r\n")
+	day := mailbox.DayOf(time.Date(2026, 3, 2, 0, 0, 0, 0, time.UTC))
+	answers := dovecotAsk(t, [][]string{mails}, []string{
+		// Mails without a date that can be read are old for Dovecot's SEARCH; here INTERNALDATE stands in, as in SORT.
+		"UID SORT (DATE) UTF-8 ALL", "UID SEARCH SENTON 2-Mar-2026 UID 1:10", "UID SEARCH SENTBEFORE 2-Mar-2026 UID 1:10", "UID SEARCH SENTSINCE 3-Mar-2026 UID 1:10",
+	})[0]
+	m := openSort(t, mails)
+	order, err := mailbox.Sort(t.Context(), m, mailbox.AllUIDs(), []mailbox.SortOrder{{Key: mailbox.SortDate}})
+	require.NoError(t, err)
+	require.Equal(t, answers[0], strings.Trim(fmt.Sprint(order), "[]"))
+	for i, c := range []crit{{Key: mailbox.KeySentOn, Day: day}, {Key: mailbox.KeySentBefore, Day: day}, {Key: mailbox.KeySentSince, Day: day + 1}} {
+		got, err := mailbox.Search(t.Context(), m, and(c, crit{Key: mailbox.KeyUIDs, UIDs: mailbox.UIDSet{{First: 1, Last: 10}}}))
+		require.NoError(t, err)
+		require.Equal(t, answers[1+i], strings.Trim(fmt.Sprint(slices.Collect(got.UIDs.All())), "[]"), "%d", i)
 	}
 }
 

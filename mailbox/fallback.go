@@ -46,6 +46,26 @@ func takeBack(ctx context.Context, m Mailbox, uids UIDSet, cause error) error {
 	return cause
 }
 
+// List returns what Changes(ctx, 0) does, with the messages of uids alone. Without a Lister the folder is gone through.
+func List(ctx context.Context, m Mailbox, uids UIDSet) (*Changes, error) {
+	if l, ok := As[Lister](m); ok {
+		return l.List(ctx, uids)
+	}
+	ch, err := m.Changes(ctx, 0)
+	if err != nil {
+		return nil, err
+	}
+	some := *ch
+	some.Messages = func(yield func(Meta) bool) {
+		for meta := range ch.Messages {
+			if uids.Contains(meta.UID) && !yield(meta) {
+				return
+			}
+		}
+	}
+	return &some, nil
+}
+
 // Count fills in what s does not know of Unseen, Deleted and Size, s being a State of m. Flags are
 // counted from the index; only messages whose size is not known are asked for their content's
 // size. The result belongs to the moment of the call, and its Messages too.
@@ -230,6 +250,31 @@ func SetAnnotation(ctx context.Context, m Mailbox, entry string, value []byte) e
 		return md.SetAnnotation(ctx, entry, value)
 	}
 	return ErrCannot
+}
+
+// AccountAnnotations returns the annotations of an account as a whole; none without Metadata.
+func AccountAnnotations(ctx context.Context, a Account) (map[string][]byte, error) {
+	if md, ok := As[Metadata](a); ok {
+		return md.Annotations(ctx)
+	}
+	return nil, nil
+}
+
+// SetAccountAnnotation sets an annotation of an account, nil removes it. Without Metadata it is ErrCannot.
+func SetAccountAnnotation(ctx context.Context, a Account, entry string, value []byte) error {
+	if md, ok := As[Metadata](a); ok {
+		return md.SetAnnotation(ctx, entry, value)
+	}
+	return ErrCannot
+}
+
+// WatchAccount calls notify soon after each change in an account, until ctx ends; see AccountWatcher. Without it the
+// error wraps errors.ErrUnsupported: to poll every folder for each who watches would cost too much.
+func WatchAccount(ctx context.Context, a Account, notify func(name string)) error {
+	if w, ok := As[AccountWatcher](a); ok {
+		return w.WatchAccount(ctx, notify)
+	}
+	return fmt.Errorf("watch of an account: %w", errors.ErrUnsupported)
 }
 
 // Subscribed returns the subscribed names, sorted. Without Subscriber every folder that can be

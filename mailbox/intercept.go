@@ -46,6 +46,10 @@ const (
 	OpWatchAccount  OpKind = "WatchAccount"
 	OpAccount       OpKind = "Account"
 	OpDeliverAll    OpKind = "DeliverAll"
+
+	// Metadata of the account itself.
+	OpAccountAnnotations   OpKind = "AccountAnnotations"
+	OpSetAccountAnnotation OpKind = "SetAccountAnnotation"
 )
 
 // Op is one operation that an Interceptor is asked for. Fields that the operation does not have are
@@ -64,7 +68,7 @@ type Op struct {
 	// the message is read.
 	Size    int64
 	Targets []Target // DeliverAll
-	Entry   string   // entry of SetAnnotation, kind of Derived
+	Entry   string   // entry of SetAnnotation and SetAccountAnnotation, kind of Derived
 }
 
 // Writes reports whether the operation may change what users see. (Derived is a cache, Lock and
@@ -72,7 +76,7 @@ type Op struct {
 func (o Op) Writes() bool {
 	switch o.Kind {
 	case OpAppend, OpSetFlags, OpExpunge, OpAppendAll, OpSetAnnotation, OpCreate, OpDelete, OpRename,
-		OpCopy, OpMove, OpSubscribe, OpSetQuota, OpSetSpecialUse, OpDeliverAll:
+		OpCopy, OpMove, OpSubscribe, OpSetQuota, OpSetSpecialUse, OpDeliverAll, OpSetAccountAnnotation:
 		return true
 	}
 	return false

@@ -148,3 +148,26 @@ func (i *interceptAccount) WatchAccount(ctx context.Context, notify func(name st
 		return w.WatchAccount(ctx, notify)
 	})
 }
+
+func (i *interceptAccount) Annotations(ctx context.Context) (all map[string][]byte, err error) {
+	err = i.ask(ctx, OpAccountAnnotations, "", "", func(ctx context.Context) error {
+		md, err := option[Metadata](i.a)
+		if err != nil {
+			return err
+		}
+		all, err = md.Annotations(ctx)
+		return err
+	})
+	return orZero(all, err)
+}
+
+func (i *interceptAccount) SetAnnotation(ctx context.Context, entry string, value []byte) error {
+	op := Op{Kind: OpSetAccountAnnotation, User: i.user, Entry: entry}
+	return i.f.call(ctx, op, func(ctx context.Context) error {
+		md, err := option[Metadata](i.a)
+		if err != nil {
+			return err
+		}
+		return md.SetAnnotation(ctx, entry, value)
+	})
+}

@@ -26,6 +26,7 @@ func has[T any](v any) bool {
 var (
 	mailboxOptions = optionTable{
 		CapabilityOf[MultiAppender](): has[MultiAppender],
+		CapabilityOf[Lister]():        has[Lister],
 		CapabilityOf[Derived]():       has[Derived],
 		CapabilityOf[Watcher]():       has[Watcher],
 		CapabilityOf[Locker]():        has[Locker],
@@ -40,6 +41,7 @@ var (
 		CapabilityOf[QuotaKeeper]():    has[QuotaKeeper],
 		CapabilityOf[SpecialUser]():    has[SpecialUser],
 		CapabilityOf[AccountWatcher](): has[AccountWatcher],
+		CapabilityOf[Metadata]():       has[Metadata],
 	}
 	storeOptions = optionTable{
 		CapabilityOf[MultiDeliverer](): has[MultiDeliverer],
@@ -81,6 +83,21 @@ func (i *interceptMailbox) askEach(ctx context.Context, msgs iter.Seq2[NewMessag
 			}
 		}
 	}
+}
+
+// List is the operation Changes, with UIDs.
+func (i *interceptMailbox) List(ctx context.Context, uids UIDSet) (ch *Changes, err error) {
+	op := i.op(OpChanges)
+	op.UIDs = uids
+	err = i.f.call(ctx, op, func(ctx context.Context) error {
+		l, err := option[Lister](i.m)
+		if err != nil {
+			return err
+		}
+		ch, err = l.List(ctx, uids)
+		return err
+	})
+	return orZero(ch, err)
 }
 
 func (i *interceptMailbox) Derived(ctx context.Context, kind string, uids UIDSet) iter.Seq2[UID, []byte] {

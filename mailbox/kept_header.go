@@ -9,10 +9,11 @@ import (
 	"github.com/goniec-mail/goniec/mime"
 )
 
-// Search, Sort and Thread open a message once for the fields that they ask for most, and keep these with the
-// store (Derived). The value is a header block of these fields alone, octet for octet and in the order
-// of the message, so that what is read from it is what is read from the message.
-const keptHeaderKind = "mailbox.header/1"
+// KeptHeader is a kind of Derived. Search, Sort and Thread open a message once for the fields that they ask for most
+// (Subject, From, To, Cc, Bcc, Message-ID, In-Reply-To, References, Date), and keep these with the store.
+// The value is a header block of these fields alone, octet for octet and in the order of the message, so that what is read
+// from it is what is read from the message.
+const KeptHeader = "mailbox.header/1"
 
 // Limits of what is kept.
 const (
@@ -25,7 +26,7 @@ const (
 	keptBlock = 2048
 )
 
-// keptFields are the fields of "mailbox.header/1". Another list is another version.
+// keptFields are the fields of KeptHeader. Another list is another version.
 var keptFields = [...]string{"Subject", "From", "To", "Cc", "Bcc", "Message-ID", "In-Reply-To", "References", "Date"}
 
 // isKeptField compares as mime.Header does.
@@ -71,29 +72,29 @@ func newHeaderKeeper(ctx context.Context, m Mailbox) *headerKeeper {
 }
 
 // eachKept hands the headers that are kept to several goroutines, and returns the messages of which nothing
-// is. worker gives each goroutine a function for a header, and one that is called after each block of them.
-func (k *headerKeeper) eachKept(uids UIDSet, worker func() (one func(UID, *mime.Header), done func())) (missing UIDSet, err error) {
+// is. worker gives each goroutine a function for a header, which is valid until it returns, and one that is called after each block of them.
+func (k *headerKeeper) eachKept(uids UIDSet, worker func() (one func(UID, []byte), done func())) (missing UIDSet, err error) {
 	if !k.derived || uids.Empty() {
 		return uids, nil
 	}
 	var mu sync.Mutex
-	var seen UIDSet
+	var seen UIDSetBuilder
 	err = eachBlock(k.ctx, uids, keptBlock, func(ctx context.Context) func(UIDSet) error {
 		one, done := worker()
 		return func(block UIDSet) error {
 			var b UIDSetBuilder
-			for uid, value := range DerivedOf(ctx, k.m, keptHeaderKind, block) {
-				one(uid, mime.ParseHeader(value))
+			for uid, value := range DerivedOf(ctx, k.m, KeptHeader, block) {
+				one(uid, value)
 				b.Add(uid)
 			}
 			done()
 			mu.Lock()
 			defer mu.Unlock()
-			seen = seen.Union(b.Set())
+			seen.AddSet(b.Set())
 			return ended(ctx)
 		}
 	})
-	return uids.Subtract(seen), err
+	return uids.Subtract(seen.Set()), err
 }
 
 // keep takes the header of a message of which nothing was kept.
@@ -132,7 +133,7 @@ func (k *headerKeeper) flush() {
 		uids = append(uids, u)
 	}
 	slices.Sort(uids)
-	_ = SetDerived(k.ctx, k.m, keptHeaderKind, func(yield func(UID, []byte) bool) {
+	_ = SetDerived(k.ctx, k.m, KeptHeader, func(yield func(UID, []byte) bool) {
 		for _, u := range uids {
 			if !yield(u, batch[u]) {
 				return

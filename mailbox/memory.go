@@ -11,7 +11,7 @@ import (
 )
 
 // Memory is a Store that keeps everything in memory: the reference for what the interfaces mean, and
-// a store for tests and for mail that may die with the process. It has every optional interface.
+// a store for tests and for mail that may die with the process. It has every optional interface but UIDAppender.
 // Accounts are made at their first use. The zero value is ready for use; the fields must not be
 // changed afterwards. It is safe for concurrent use. What it holds is limited by quotas only.
 type Memory struct {

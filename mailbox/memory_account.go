@@ -17,6 +17,7 @@ type memoryAccount struct {
 	folders    map[string]*memoryFolder
 	subscribed map[string]bool
 	watchers   watchers
+	metadata   annotations
 
 	octetLimit, messageLimit int64
 }
@@ -208,6 +209,7 @@ func (a *memoryAccount) Subscribe(ctx context.Context, name string, on bool) err
 	} else {
 		delete(a.subscribed, name)
 	}
+	a.watchers.notify("")
 	return nil
 }
 
@@ -271,6 +273,27 @@ func (a *memoryAccount) SetSpecialUse(ctx context.Context, name string, use Spec
 // WatchAccount implements AccountWatcher.
 func (a *memoryAccount) WatchAccount(ctx context.Context, notify func(name string)) error {
 	a.watchers.add(ctx, notify)
+	return nil
+}
+
+// Annotations implements Metadata: those of the account.
+func (a *memoryAccount) Annotations(ctx context.Context) (map[string][]byte, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.metadata.clone(), ended(ctx)
+}
+
+// SetAnnotation implements Metadata.
+func (a *memoryAccount) SetAnnotation(ctx context.Context, entry string, value []byte) error {
+	if err := ended(ctx); err != nil {
+		return err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if err := a.metadata.set(entry, value); err != nil {
+		return err
+	}
+	a.watchers.notify("")
 	return nil
 }
 

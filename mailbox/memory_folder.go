@@ -26,7 +26,7 @@ type memoryFolder struct {
 
 	locked      bool
 	watchers    watchers
-	annotations map[string][]byte
+	annotations annotations
 	derived     map[string]map[UID][]byte
 }
 
@@ -157,9 +157,11 @@ func (f *memoryFolder) changes(since ModSeq) *Changes {
 		}
 		if ch.Known {
 			first := sort.Search(len(f.expunges), func(i int) bool { return f.expunges[i].at > since })
+			var gone UIDSetBuilder
 			for _, e := range f.expunges[first:] {
-				ch.Expunged = ch.Expunged.Union(e.uids)
+				gone.AddSet(e.uids)
 			}
+			ch.Expunged = gone.Set()
 		}
 	}
 	ch.Messages = slices.Values(metas)
@@ -268,4 +270,45 @@ func (f *memoryFolder) copyTo(dst *memoryFolder, uids UIDSet, fits func(octets, 
 		res.Dest = append(res.Dest, m.UID)
 	}
 	return res, nil
+}
+
+// annotations are those of a folder or an account.
+type annotations map[string][]byte
+
+// Limits of one such set.
+const (
+	maxAnnotations      = 100
+	maxAnnotationOctets = 256 << 10 // of names and values
+)
+
+// clone copies all: values are the caller's.
+func (all annotations) clone() map[string][]byte {
+	c := make(map[string][]byte, len(all))
+	for entry, value := range all {
+		c[entry] = append([]byte{}, value...)
+	}
+	return c
+}
+
+// set sets or removes one.
+func (all *annotations) set(entry string, value []byte) error {
+	if value == nil {
+		delete(*all, entry)
+		return nil
+	}
+	count, octets := 1, len(entry)+len(value)
+	for e, v := range *all {
+		if e != entry {
+			count++
+			octets += len(e) + len(v)
+		}
+	}
+	if count > maxAnnotations || octets > maxAnnotationOctets {
+		return ErrOverQuota
+	}
+	if *all == nil {
+		*all = make(annotations)
+	}
+	(*all)[entry] = append([]byte{}, value...)
+	return nil
 }

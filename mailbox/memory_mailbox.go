@@ -205,7 +205,7 @@ func (m *memoryMailbox) UniqueIDs(ctx context.Context, uids UIDSet) (iter.Seq2[U
 // Annotations implements Metadata.
 func (m *memoryMailbox) Annotations(ctx context.Context) (all map[string][]byte, err error) {
 	err = m.locked(ctx, func(f *memoryFolder) error {
-		all = maps.Clone(f.annotations)
+		all = f.annotations.clone()
 		return nil
 	})
 	return all, err
@@ -214,14 +214,10 @@ func (m *memoryMailbox) Annotations(ctx context.Context) (all map[string][]byte,
 // SetAnnotation implements Metadata.
 func (m *memoryMailbox) SetAnnotation(ctx context.Context, entry string, value []byte) error {
 	return m.locked(ctx, func(f *memoryFolder) error {
-		if value == nil {
-			delete(f.annotations, entry)
-			return nil
+		if err := f.annotations.set(entry, value); err != nil {
+			return err
 		}
-		if f.annotations == nil {
-			f.annotations = make(map[string][]byte)
-		}
-		f.annotations[entry] = bytes.Clone(value)
+		f.changed()
 		return nil
 	})
 }

@@ -29,6 +29,12 @@ type NewMessage struct {
 	Options AppendOptions
 }
 
+// Lister tells of some messages without going through all.
+type Lister interface {
+	// List is Changes(ctx, 0) with the messages of uids alone.
+	List(ctx context.Context, uids UIDSet) (*Changes, error)
+}
+
 // Derived keeps opaque bytes that were computed from a message's immutable content, so that they
 // need not be computed again: wire-ready ENVELOPE and BODYSTRUCTURE above all. They are a cache: a
 // store may drop them at any time. kind names and versions the computation ("imap.envelope/1").
@@ -65,10 +71,13 @@ type Identified interface {
 	UniqueIDs(ctx context.Context, uids UIDSet) (iter.Seq2[UID, string], error)
 }
 
-// Metadata keeps annotations of a folder (RFC 5464): entry names begin with /private/ or /shared/.
+// Metadata keeps annotations (RFC 5464): entry names begin with /private/ or /shared/. A Mailbox that has it keeps
+// those of the folder, which go with it when it is renamed; an Account that has it keeps annotations of the account
+// as a whole, which IMAP shows under the mailbox name "".
 type Metadata interface {
 	Annotations(ctx context.Context) (map[string][]byte, error)
-	// SetAnnotation sets an entry; a nil value removes it.
+	// SetAnnotation sets an entry, durably; a nil value removes it, an empty one is a value. ErrOverQuota
+	// beyond what the store keeps.
 	SetAnnotation(ctx context.Context, entry string, value []byte) error
 }
 
@@ -124,8 +133,10 @@ type SpecialUser interface {
 // AccountWatcher tells which folders may have changed, been made, renamed or deleted: the source of
 // NOTIFY (RFC 5465).
 type AccountWatcher interface {
-	// WatchAccount calls notify with a folder's name, or "" when the list of folders changed, until
-	// ctx ends. The rules of Watcher.Watch hold.
+	// WatchAccount calls notify with a folder's name when its messages or annotations may have changed, and with
+	// "" when the list of folders, their special uses, the subscriptions or the account's annotations may have,
+	// until ctx ends. A name may be told although nothing changed, or be that of a folder that is gone. The
+	// rules of Watcher.Watch hold. A store of many folders or with many who watch shares what it needs for that.
 	WatchAccount(ctx context.Context, notify func(name string)) error
 }
 

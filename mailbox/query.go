@@ -36,11 +36,11 @@ type query struct {
 	// The message at hand.
 	meta   Meta
 	size   int64        // -1: not known
-	header *mime.Header // nil: not read
-
-	partial bool // header has no fields but keptFields
-	whole   bool // all of it was read
-	gen     int  // number of the message: what was found in its header is kept by it
+	header *mime.Header // nil: not read, or
+	block  []byte       // not parsed
+	plain  []byte       // used again
+	whole  bool         // all of it was read
+	gen    int          // number of the message: what was found in its header is kept by it
 }
 
 func compileSearch(c *Criterion, s State, now time.Time) *query {
@@ -50,7 +50,7 @@ func compileSearch(c *Criterion, s State, now time.Time) *query {
 }
 
 func (q *query) start(meta Meta) {
-	q.meta, q.size, q.header, q.partial, q.whole = meta, meta.Size, nil, false, false
+	q.meta, q.size, q.header, q.block, q.whole = meta, meta.Size, nil, nil, false
 	q.gen++
 	q.texts.reset()
 }
@@ -182,8 +182,11 @@ func dayTest(key SearchKey, day Day) func(Day) bool {
 func (q *query) headerTest(c *Criterion) func() holds {
 	needle := []byte(foldString(c.Text))
 	var buf []byte
-	return q.oncePerHeader(c.Field, func(h *mime.Header) bool {
-		for _, f := range h.Fields(c.Field) {
+	return q.oncePerHeader(c.Field, func() bool {
+		if q.without(needle) {
+			return false
+		}
+		for _, f := range q.fields().Fields(c.Field) {
 			buf, _ = q.texts.fold.fold(buf[:0], []byte(f.Text()), true)
 			if bytes.Contains(buf, needle) {
 				return true
@@ -196,17 +199,13 @@ func (q *query) headerTest(c *Criterion) func() holds {
 // sentTest compares the day of the Date field; INTERNALDATE stands in for one that can not be read.
 func (q *query) sentTest(c *Criterion) func() holds {
 	compare := dayTest(c.Key-KeySentBefore+KeyBefore, c.Day)
-	return q.oncePerHeader("Date", func(h *mime.Header) bool {
-		sent, err := h.Date()
-		if err != nil {
-			return compare(DayOf(q.meta.Date.Time()))
-		}
-		return compare(DayOf(sent))
+	return q.oncePerHeader("Date", func() bool {
+		return compare(sentDay(q.fields(), q.meta))
 	})
 }
 
 // oncePerHeader asks a test of a field at most once for each message, when its header is known.
-func (q *query) oncePerHeader(field string, test func(*mime.Header) bool) func() holds {
+func (q *query) oncePerHeader(field string, test func() bool) func() holds {
 	kept := isKeptField(field)
 	q.headers, q.keptHeaders = true, q.keptHeaders || kept
 	gen, res := -1, holdsUnknown
@@ -214,12 +213,30 @@ func (q *query) oncePerHeader(field string, test func(*mime.Header) bool) func()
 		if gen == q.gen {
 			return res
 		}
-		if q.header == nil || q.partial && !kept {
+		if q.header == nil && (q.block == nil || !kept) {
 			return holdsUnknown
 		}
-		gen, res = q.gen, holdsIf(test(q.header))
+		gen, res = q.gen, holdsIf(test())
 		return res
 	}
+}
+
+// fields returns the header, or what is kept of it.
+func (q *query) fields() *mime.Header {
+	if q.header != nil {
+		return q.header
+	}
+	return mime.ParseHeader(q.block)
+}
+
+// without reports that a needle is in no field of what is kept of a header: most are ASCII, and need not be parsed to
+// see that.
+func (q *query) without(needle []byte) bool {
+	if q.header != nil || !isPlainASCII(q.block) {
+		return false
+	}
+	q.plain = appendPlain(q.plain[:0], q.block)
+	return !bytes.Contains(q.plain, needle)
 }
 
 func (q *query) sizeTest(c *Criterion) func() holds {

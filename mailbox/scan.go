@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/goniec-mail/goniec"
@@ -44,6 +45,11 @@ func (s *scanner) reset() {
 		s.needles[i].found = false
 	}
 	s.left = len(s.needles)
+}
+
+// inHeaders reports whether a needle that was not found yet may be in a header.
+func (s *scanner) inHeaders() bool {
+	return slices.ContainsFunc(s.needles, func(n needle) bool { return n.header && !n.found })
 }
 
 // look looks for the needles in the window and keeps its end, where a needle may begin. It reports
@@ -116,7 +122,7 @@ func (q *query) scan(c goniec.Content) error {
 		if err != nil {
 			return err
 		}
-		if q.scanFields(r.Header()) && q.holds() != holdsUnknown {
+		if q.texts.inHeaders() && q.scanFields(r.Header()) && q.holds() != holdsUnknown {
 			return nil
 		}
 		if part.Kind == mime.Leaf && (part.Type.Is("text") || part.Type.Is("message")) {
@@ -133,13 +139,7 @@ func (q *query) scanFields(h *mime.Header) (news bool) {
 	s := &q.texts
 	s.window = s.window[:0]
 	for _, f := range h.All() {
-		raw := f.Raw()
-		if plainField(raw) {
-			s.window, _ = appendUpper(s.window, raw)
-		} else {
-			s.window, _ = s.fold.fold(s.window, []byte(f.Name()+": "+f.Text()), true)
-			s.window = append(s.window, '\n')
-		}
+		s.window = s.fold.field(s.window, f)
 		if len(s.window) > scanBlock {
 			news = s.look(true) || news
 		}
@@ -149,17 +149,58 @@ func (q *query) scanFields(h *mime.Header) (news bool) {
 	return news
 }
 
-// plainField reports whether a field reads the same decoded: one line of ASCII without encoded words.
-func plainField(raw string) bool {
-	for i := range len(raw) {
-		switch c := raw[i]; {
-		case c >= 0x80, c == '=' && i+1 < len(raw) && raw[i+1] == '?':
-			return false
-		case c == '\n' && i+1 < len(raw):
+// field appends a field folded, as it reads decoded on one line, and a line end.
+func (f *caseFolder) field(dst []byte, field mime.Field) []byte {
+	raw := field.Raw()
+	name, body, ok := strings.Cut(raw, ":")
+	switch {
+	case !ok || field.Name() == "":
+		dst, _ = f.fold(dst, []byte(field.Text()), true)
+	case !isPlainASCII(raw):
+		dst, _ = f.fold(dst, []byte(name+colon(body)+field.Text()), true)
+	default:
+		dst, _ = appendUpper(dst, name)
+		dst = append(dst, colon(body)...)
+		dst = appendPlain(dst, body)
+	}
+	return append(dst, '\n')
+}
+
+// colon returns what stands between the name of a field and a text of its body.
+func colon(body string) string {
+	if strings.HasPrefix(body, " ") || strings.HasPrefix(body, "\t") {
+		return ": "
+	}
+	return ":"
+}
+
+// isPlainASCII reports whether a text is ASCII without encoded words: to decode it changes nothing.
+func isPlainASCII[T string | []byte](s T) bool {
+	for i := range len(s) {
+		if c := s[i]; c >= 0x80 || c == '=' && i+1 < len(s) && s[i+1] == '?' {
 			return false
 		}
 	}
 	return true
+}
+
+// appendPlain appends the body of an ASCII field in upper case as mime.Field.Text shows it: unfolded, with spaces for
+// control characters, and none around it.
+func appendPlain[T string | []byte](dst []byte, body T) []byte {
+	from := len(dst)
+	dst, _ = appendUpper(dst, body)
+	text, n := dst[from:], 0
+	for i, c := range text {
+		switch {
+		case c == '\n', c == '\r' && i+1 < len(text) && text[i+1] == '\n':
+			continue
+		case c < ' ' || c == 0x7f:
+			c = ' '
+		}
+		text[n] = c
+		n++
+	}
+	return dst[:from+copy(text, bytes.Trim(text[:n], " "))]
 }
 
 // textOf returns the text of a part. What is, or is taken for, UTF-8 needs no conversion: fold sees to

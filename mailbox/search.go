@@ -8,8 +8,6 @@ import (
 	"slices"
 	"sync"
 	"time"
-
-	"github.com/goniec-mail/goniec/mime"
 )
 
 // Searcher is an optional interface of a Mailbox: it answers searches from an index of its own. It
@@ -57,7 +55,7 @@ func Search(ctx context.Context, m Mailbox, c Criterion) (SearchResult, error) {
 		if err := s.run(ctx, ch, open, q.keptHeaders); err != nil {
 			return SearchResult{}, err
 		}
-		found = found.Union(s.found)
+		found = found.Union(s.found.Set())
 	}
 	return SearchResult{found, highestModSeq(ch, found)}, nil
 }
@@ -97,7 +95,7 @@ type contentSearch struct {
 
 	missing UIDSet // messages of which no header is kept, but should be
 	mu      sync.Mutex
-	found   UIDSet
+	found   UIDSetBuilder
 }
 
 // run looks at what is kept of the headers, if that is of use, and then into the messages.
@@ -121,27 +119,28 @@ func (s *contentSearch) run(ctx context.Context, ch *Changes, uids UIDSet, kept 
 func (s *contentSearch) add(found UIDSet) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.found = s.found.Union(found)
+	s.found.AddSet(found)
 }
 
 // searchKept returns the messages that must be opened.
 func (s *contentSearch) searchKept(ch *Changes, uids UIDSet) (open UIDSet, err error) {
+	var rest UIDSetBuilder
 	metas := make([]Meta, 0, uids.Len())
 	for meta := range ch.Messages {
 		if uids.Contains(meta.UID) {
 			metas = append(metas, meta)
 		}
 	}
-	s.missing, err = s.keeper.eachKept(uids, func() (func(UID, *mime.Header), func()) {
+	s.missing, err = s.keeper.eachKept(uids, func() (func(UID, []byte), func()) {
 		q := s.compile()
 		var yes, unknown UIDSetBuilder
-		one := func(uid UID, h *mime.Header) {
+		one := func(uid UID, block []byte) {
 			i, ok := slices.BinarySearchFunc(metas, uid, func(m Meta, u UID) int { return cmp.Compare(m.UID, u) })
 			if !ok {
 				return
 			}
 			q.start(metas[i])
-			q.header, q.partial = h, true
+			q.block = block
 			switch q.holds() {
 			case holdsYes:
 				yes.Add(uid)
@@ -153,10 +152,10 @@ func (s *contentSearch) searchKept(ch *Changes, uids UIDSet) (open UIDSet, err e
 			s.add(yes.Set())
 			s.mu.Lock()
 			defer s.mu.Unlock()
-			open = open.Union(unknown.Set())
+			rest.AddSet(unknown.Set())
 		}
 	})
-	return open.Union(s.missing), err
+	return rest.Set().Union(s.missing), err
 }
 
 // chunks cuts a set into sets of at most n UIDs.

@@ -103,12 +103,43 @@ func (i *sortItem) fill(order []SortOrder, h *mime.Header) {
 	}
 }
 
-// sentDate is RFC 5256 §2.2: the Date field, or INTERNALDATE where it can not be read.
+// sentDate is RFC 5256 §2.2: the Date field, at midnight if its time can not be read, or INTERNALDATE where its date can not be
+// either.
 func sentDate(h *mime.Header, m Meta) time.Time {
 	if t, err := h.Date(); err == nil {
 		return t.UTC()
 	}
+	if day, ok := cutTime(h.Value("Date")); ok {
+		if t, err := mime.ParseDate(day); err == nil {
+			return t.UTC()
+		}
+	}
 	return m.Date.Time().UTC()
+}
+
+// sentDay is the day that the Date field shows, whatever its time and zone (RFC 9051 §6.4.4): a leap second is not the next
+// day's.
+func sentDay(h *mime.Header, m Meta) Day {
+	text := h.Value("Date")
+	if day, ok := cutTime(text); ok {
+		if t, err := mime.ParseDate(day); err == nil {
+			return DayOf(t)
+		}
+	}
+	if t, err := mime.ParseDate(text); err == nil {
+		return DayOf(t)
+	}
+	return DayOf(m.Date.Time())
+}
+
+// cutTime returns what is before the word with a time in it.
+func cutTime(date string) (day string, ok bool) {
+	colon := strings.IndexByte(date, ':')
+	if colon < 0 {
+		return date, false
+	}
+	space := strings.LastIndexByte(date[:colon], ' ')
+	return date[:max(space, 0)], space > 0
 }
 
 // firstAddress returns the first mailbox or group of a field; the zero Address when there is none.
@@ -181,11 +212,11 @@ func readItems(ctx context.Context, m Mailbox, uids UIDSet, items []*sortItem, f
 		return items[at]
 	}
 	keeper := newHeaderKeeper(ctx, m)
-	missing, err := keeper.eachKept(uids, func() (func(UID, *mime.Header), func()) {
-		return func(uid UID, h *mime.Header) {
+	missing, err := keeper.eachKept(uids, func() (func(UID, []byte), func()) {
+		return func(uid UID, block []byte) {
 			if i := item(uid); i != nil && i.meta.Size >= 0 {
 				i.read = true
-				fill(i, h)
+				fill(i, mime.ParseHeader(block))
 			}
 		}, func() {}
 	})

@@ -134,6 +134,43 @@ func TestSort(t *testing.T) {
 	require.Equal(t, 2, len(got))
 }
 
+// TestSortDates: RFC 5256 §2.2: a zone that is not known is UTC, a time that is none is midnight, and a date that is none is
+// INTERNALDATE (March 3rd here).
+func TestSortDates(t *testing.T) {
+	dates := []string{
+		"Mon, 2 Mar 2026 99:99:99 +0000", "Mon, 2 Mar 2026 00:00:01 +0000", "Sun, 1 Mar 2026 23:59:59 WHAT", "Mon, 32 Mar 2026 99:99 +0000", "12:00", "", "Mon, 2 Mar 2026 x:y",
+	}
+	var mails []string
+	for _, d := range dates {
+		mails = append(mails, "Date: "+d+"\r\n\r\n")
+	}
+	got, err := mailbox.Sort(t.Context(), openSort(t, mails), mailbox.AllUIDs(), []mailbox.SortOrder{{Key: mailbox.SortDate}})
+	require.NoError(t, err)
+	require.Equal(t, []mailbox.UID{3, 1, 7, 2, 6, 5, 4}, got)
+}
+
+// TestThreadLinear: many threads that are merged by subject take time in proportion.
+func TestThreadLinear(t *testing.T) {
+	took := func(n int) time.Duration {
+		var mails []string
+		for i := range n {
+			mails = append(mails, mail(i%60, fmt.Sprintf("subject %d", i%(n/2)), fmt.Sprintf("%d@x", i), ""))
+		}
+		m := openSort(t, mails)
+		best := time.Hour
+		for range 3 {
+			begin := time.Now()
+			got, err := mailbox.Thread(t.Context(), m, mailbox.AllUIDs(), mailbox.ThreadReferences)
+			require.NoError(t, err)
+			require.Len(t, got, n+n/2)
+			best = min(best, time.Since(begin))
+		}
+		return best
+	}
+	took(100)
+	require.Less(t, took(16_000), 12*took(4_000)+50*time.Millisecond)
+}
+
 func threads(nodes []mailbox.ThreadNode) string {
 	var b strings.Builder
 	for _, n := range nodes {

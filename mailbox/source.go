@@ -77,6 +77,7 @@ type SourceStore struct {
 
 	mu       sync.Mutex
 	folders  map[sourceName]*sourceFolder
+	watches  map[string]*sourceWatch // by user
 	validity uint32
 }
 

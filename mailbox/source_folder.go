@@ -137,7 +137,7 @@ func (f *sourceFolder) compare(ctx context.Context) error {
 	if !d.changed {
 		return nil
 	}
-	defer f.watchers.notify(f.folder)
+	defer f.changed()
 	f.modseq++
 	f.next = d.next
 	f.setEntries(d.entries)
@@ -235,9 +235,11 @@ func (f *sourceFolder) changes(since ModSeq, id string) *Changes {
 	}
 	if ch.Known {
 		first := sort.Search(len(f.expunges), func(i int) bool { return f.expunges[i].at > since })
+		var gone UIDSetBuilder
 		for _, e := range f.expunges[first:] {
-			ch.Expunged = ch.Expunged.Union(e.uids)
+			gone.AddSet(e.uids)
 		}
+		ch.Expunged = gone.Set()
 	}
 	ch.Messages = func(yield func(Meta) bool) {
 		for i := range entries {

@@ -248,7 +248,7 @@ func (m *sourceMailbox) listen(ctx context.Context, ch <-chan struct{}, notify f
 // poll reads the list again and again; a difference wakes those who watch. An error is left to
 // them: they see it at their next Changes.
 func (m *sourceMailbox) poll(ctx context.Context) {
-	tick := time.NewTicker(m.pollInterval())
+	tick := time.NewTicker(m.f.store.pollInterval())
 	defer tick.Stop()
 	for {
 		select {
@@ -258,11 +258,4 @@ func (m *sourceMailbox) poll(ctx context.Context) {
 			_ = m.refresh(ctx, false)
 		}
 	}
-}
-
-func (m *sourceMailbox) pollInterval() time.Duration {
-	if m.f.store.MaxAge > 0 {
-		return m.f.store.MaxAge
-	}
-	return DefaultPoll
 }

@@ -181,6 +181,10 @@ func (t *threader) subject(i int) (subject string, reply bool) {
 func (t *threader) mergeSubjects() {
 	table := t.subjectTable()
 	merged := make(map[int]bool)
+	places := make(map[int]int, len(t.roots)) // of the roots: new dummies take those of others
+	for place, i := range t.roots {
+		places[i] = place
+	}
 	for _, i := range slices.Clone(t.roots) {
 		subject, reply := t.subject(i)
 		other, ok := table[subject]
@@ -198,7 +202,8 @@ func (t *threader) mergeSubjects() {
 			// Both are replies, or neither is: siblings below a new dummy.
 			dummy := len(t.nodes)
 			t.nodes = append(t.nodes, threadNode{parent: noNode, children: []int{other, i}})
-			t.roots[slices.Index(t.roots, other)] = dummy
+			t.roots[places[other]] = dummy
+			places[dummy] = places[other]
 			table[subject] = dummy
 		}
 		merged[i] = true

@@ -185,3 +185,60 @@ func BenchmarkUIDSetUnion(b *testing.B) {
 		s.Union(t)
 	}
 }
+
+// TestUIDSetBuilderSets: sets in any order give their union, and stay as they were; so does a set to which something is added.
+func TestUIDSetBuilderSets(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var b UIDSetBuilder
+		var want UIDSet
+		for range rapid.IntRange(0, 5).Draw(t, "sets") {
+			s, _ := drawUIDs(t, "set")
+			before := slices.Clone(s)
+			b.AddSet(s)
+			want = want.Union(s)
+			require.True(t, before.Equal(s))
+			extra := UID(rapid.Uint32().Draw(t, "extra"))
+			more := s.Add(extra)
+			require.True(t, before.Equal(s))
+			require.True(t, more.Equal(s.Union(UIDs(extra))))
+		}
+		got := b.Set()
+		requireCanonical(t, got)
+		require.True(t, want.Equal(got), "%v %v", want, got)
+		require.Nil(t, b.Set(), "the builder is empty")
+	})
+}
+
+// BenchmarkUIDSetLoop puts every second one of 20,000 UIDs into a set, in blocks that come in no order: with Union each block
+// goes through all that is there, with a builder it does not.
+func BenchmarkUIDSetLoop(b *testing.B) {
+	var blocks []UIDSet
+	for i := range 1000 {
+		var block UIDSetBuilder
+		for n := range 20 {
+			block.Add(UID(40*(i*7%1000) + 2*n + 1))
+		}
+		blocks = append(blocks, block.Set())
+	}
+	b.Run("union", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			var s UIDSet
+			for _, block := range blocks {
+				s = s.Union(block)
+			}
+		}
+	})
+	b.Run("builder", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			var s UIDSetBuilder
+			for _, block := range blocks {
+				s.AddSet(block)
+			}
+			if s.Set().Len() != 20_000 {
+				b.Fatal("wrong")
+			}
+		}
+	})
+}

@@ -18,8 +18,8 @@ import (
 )
 
 // Account is one user's Maildir++ tree: a handle from Store.Account. It implements mailbox.Account
-// and the optional interfaces mailbox.Copier, mailbox.Mover, mailbox.Subscriber, mailbox.QuotaKeeper and
-// mailbox.SpecialUser. It is safe for concurrent use.
+// and the optional interfaces mailbox.Copier, mailbox.Mover, mailbox.Subscriber, mailbox.QuotaKeeper,
+// mailbox.SpecialUser, mailbox.AccountWatcher and mailbox.Metadata (of the account itself). It is safe for concurrent use.
 type Account struct {
 	*account
 	closed atomic.Bool
@@ -37,6 +37,7 @@ type account struct {
 
 	moves ctxMutex   // one Move at a time
 	quota sync.Mutex // maildirsize
+	watch accountWatch
 	tree  sync.Mutex // creation, deletion, renaming of folders, and the files beside them
 }
 
@@ -208,6 +209,7 @@ func (a *Account) Create(ctx context.Context, name string, opts mailbox.CreateOp
 	if err := a.freeUse(opts.SpecialUse); err != nil {
 		return err
 	}
+	defer a.watch.look(false)
 	return a.makeFolder(ctx, dir, opts)
 }
 
@@ -316,6 +318,7 @@ func (a *Account) Delete(ctx context.Context, name string) error {
 		return notFound(err)
 	}
 	a.store.forget(a.account, dir)
+	defer a.watch.look(false)
 	if err := a.root.Sync(); err != nil {
 		return err
 	}

@@ -289,7 +289,7 @@ func (f *folder) commitAppends(jobs []*appendJob) error {
 			uids = append(uids, uid)
 		}
 	}
-	f.logUIDs(uids)
+	f.noteMessages(s.t.withUIDs(uids))
 	f.changed()
 	f.noteOwn()
 	return f.settle()

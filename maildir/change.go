@@ -69,29 +69,58 @@ type renamed struct {
 
 // rename gives the files their new names; on an error those it has done get the old ones back.
 func (j *flagJob) rename(uids mailbox.UIDSet) (err error) {
-	t := &j.f.state.t
-	var wanted []uint32
-	var steps []step
-	for i := range t.selected(uids) {
-		r := &t.recs[i]
-		flags, changes := j.newFlags(r)
-		if !changes {
-			continue
-		}
-		wanted = append(wanted, r.uid)
-		base, info := splitInfo(t.file(r))
-		steps = append(steps, step{'C', base, changeInfo(info, flags)})
+	plan, err := j.plan(uids)
+	if err != nil {
+		return err
+	}
+	steps := make([]step, len(plan))
+	for i, r := range plan {
+		base, info := splitInfo(r.to)
+		steps[i] = step{'C', base, info}
 	}
 	// On a full disk messages must be marked as deleted, as they must go: see expunge.
 	if err := j.f.declare(steps); err != nil && !diskFull(err) {
 		return err
 	}
-	for _, uid := range wanted {
-		if err = j.one(uid); err != nil && !errors.Is(err, mailbox.ErrGone) {
+	j.done = plan[:0] // what is done takes the place of what was planned
+	for _, r := range plan {
+		if err = j.one(r); err != nil && !errors.Is(err, mailbox.ErrGone) {
 			return errors.Join(err, j.undo())
 		}
 	}
 	return nil
+}
+
+// plan returns the files that get new names.
+func (j *flagJob) plan(uids mailbox.UIDSet) ([]renamed, error) {
+	t := &j.f.state.t
+	plan := make([]renamed, 0, min(uids.Len(), len(t.recs)))
+	for i := range t.selected(uids) {
+		r := &t.recs[i]
+		name := t.file(r)
+		to, err := j.newName(r, name)
+		if err != nil {
+			return nil, err
+		}
+		if to != name {
+			plan = append(plan, renamed{r.uid, name, to})
+		}
+	}
+	return plan, nil
+}
+
+// newName returns the name that a message's file is to have: the one it has when nothing changes.
+func (j *flagJob) newName(r *rec, name string) (string, error) {
+	flags, changes := j.newFlags(r)
+	if !changes {
+		return name, nil
+	}
+	base, info := splitInfo(name)
+	to := base + changeInfo(info, flags)
+	if len(to) > maxNameOctets {
+		return name, mailbox.ErrCannot
+	}
+	return to, nil
 }
 
 // newFlags returns what the change makes of a message's flags.
@@ -104,25 +133,28 @@ func (j *flagJob) newFlags(r *rec) (flags flagBits, changes bool) {
 	return flags, flags != r.flags
 }
 
-func (j *flagJob) one(uid uint32) error {
+// one renames a file as planned, or, when another program has renamed it meanwhile, from the name it has now.
+func (j *flagJob) one(r renamed) error {
 	if j.ctx.Err() != nil {
 		return context.Cause(j.ctx)
 	}
-	f, t := j.f, &j.f.state.t
-	return f.withFile(j.ctx, uid, func(i int, name string) error {
-		flags, changes := j.newFlags(&t.recs[i])
-		if !changes { // by another program, a moment ago
-			return nil
-		}
-		base, info := splitInfo(name)
-		to := base + changeInfo(info, flags)
-		if len(to) > maxNameOctets {
-			return mailbox.ErrCannot
+	f := j.f
+	err := f.cur.Rename(r.from, f.cur.Dir, r.to)
+	if err == nil {
+		j.done = append(j.done, r)
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return f.withFile(j.ctx, r.uid, func(i int, name string) error {
+		to, err := j.newName(&f.state.t.recs[i], name)
+		if err != nil || to == name { // changed by another program, a moment ago
+			return err
 		}
 		if err := f.cur.Rename(name, f.cur.Dir, to); err != nil {
 			return err
 		}
-		j.done = append(j.done, renamed{uid, name, to})
+		j.done = append(j.done, renamed{r.uid, name, to})
 		return nil
 	})
 }
@@ -156,7 +188,7 @@ func (j *flagJob) commit() (res mailbox.FlagResult, err error) {
 			return mailbox.FlagResult{}, errors.Join(err, j.undo())
 		}
 		var changed mailbox.UIDSetBuilder
-		var logged []uint32
+		logged := make([]uint32, 0, len(j.done))
 		modSeq := f.nextModSeq()
 		for _, r := range j.done {
 			i, ok := s.t.find(r.uid)
@@ -169,7 +201,7 @@ func (j *flagJob) commit() (res mailbox.FlagResult, err error) {
 			changed.Add(mailbox.UID(r.uid))
 			logged = append(logged, r.uid)
 		}
-		f.logUIDs(logged)
+		f.logMessages(s.t.withUIDs(logged))
 		if err := f.settle(); err != nil {
 			return mailbox.FlagResult{}, err
 		}

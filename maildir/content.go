@@ -115,7 +115,7 @@ func (c *content) mark() error {
 	if err != nil && err != io.EOF {
 		return err
 	}
-	lone := bytes.Count(b[1:], []byte{'\n'}) - bytes.Count(b, []byte("\r\n"))
+	lone := bytes.Count(b[1:], []byte{'\n'}) - bytes.Count(b, []byte("\r\n")) // b[0] is of the chunk before
 	c.marks = append(c.marks, c.marks[len(c.marks)-1]+chunkSize+int64(lone))
 	return err
 }

@@ -1,16 +1,20 @@
 package maildir_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -475,4 +479,106 @@ func faultTest(t *testing.T, op crashOp, persist bool) {
 	})
 	require.NoError(t, err)
 	t.Logf("%d runs", report.Runs)
+}
+
+// F02: the index may lose the end that tells of new messages. They keep their UIDs, and no mod-sequence that was told is given
+// again, also when the clock has gone back meanwhile.
+func TestF02_IndexLosesItsEnd(t *testing.T) {
+	root := fastDir(t)
+	now := time.Unix(1_700_000_000, 0)
+	visit := func(do func(m mailbox.Mailbox)) {
+		s := &maildir.Store{Root: root, Now: func() time.Time { return now }}
+		defer s.Close()
+		_, m := open(t, s, "u", "INBOX")
+		defer m.Close()
+		do(m)
+	}
+	add := func(m mailbox.Mailbox) (meta mailbox.Meta) {
+		meta, err := m.Append(t.Context(), strings.NewReader(hello), mailbox.AppendOptions{})
+		require.NoError(t, err)
+		return meta
+	}
+	index := filepath.Join(root, "u", "goniec-index")
+	var before, after []byte
+	var told mailbox.Meta
+	visit(func(m mailbox.Mailbox) { add(m) })
+	before, err := os.ReadFile(index)
+	require.NoError(t, err)
+	now = now.Add(time.Minute)
+	visit(func(m mailbox.Mailbox) { told = add(m) })
+	after, err = os.ReadFile(index)
+	require.NoError(t, err)
+	require.True(t, bytes.HasPrefix(after, before))
+	now = now.Add(-time.Minute)
+	for cut := len(before); cut < len(after); cut += 7 {
+		require.NoError(t, os.WriteFile(index, after[:cut], 0o600))
+		visit(func(m mailbox.Mailbox) {
+			metas, state := list(t, m)
+			require.Len(t, metas, 2)
+			require.Equal(t, told.UID, metas[1].UID)
+			require.GreaterOrEqual(t, state.ModSeq, told.ModSeq, "cut at %d of %d", cut, len(after))
+			res, err := m.SetFlags(t.Context(), mailbox.UIDs(1), mailbox.FlagChange{Op: mailbox.FlagsAdd, Flags: mailbox.FlagList{System: mailbox.Flagged}})
+			require.NoError(t, err)
+			require.Greater(t, res.ModSeq, told.ModSeq)
+			_, err = m.SetFlags(t.Context(), mailbox.UIDs(1), mailbox.FlagChange{Op: mailbox.FlagsRemove, Flags: mailbox.FlagList{System: mailbox.Flagged}})
+			require.NoError(t, err)
+		})
+	}
+}
+
+// F02: a power cut leaves the annotations as before or as after, and after once they were acknowledged.
+func TestF02_MetadataCrash(t *testing.T) {
+	annotate := func(fsys faultfs.FS, value string) error {
+		return run(fsys, func(t *script) {
+			t.in("INBOX", func(m mailbox.Mailbox) error {
+				return mailbox.SetAnnotation(t.ctx, m, "/private/comment", []byte(value))
+			})
+			t.keep(mailbox.SetAccountAnnotation(t.ctx, t.acc, "/private/comment", []byte(value)))
+		})
+	}
+	report, err := faultfs.EachCrash(faultfs.CrashPlan{
+		Seed: 1, Limit: 25,
+		Setup: func(c *faultfs.Crash) error { return annotate(c, "before") },
+		Op:    func(c *faultfs.Crash) error { return annotate(c, "after") },
+		Check: func(s *faultfs.CrashState) error { return checkAnnotations(s.FS, s.Done) },
+	})
+	require.NoError(t, err)
+	t.Logf("%d points, %d states", report.Points, report.States)
+	faults, err := faultfs.EachFault(faultfs.FaultPlan{
+		Setup: func(fsys faultfs.FS) error { return annotate(fsys, "before") },
+		Op:    func(fsys faultfs.FS) error { return annotate(fsys, "after") },
+		Check: func(r faultfs.FaultRun) error {
+			if err := checkAnnotations(r.FS, r.Err == nil); err != nil {
+				return err
+			}
+			if err := annotate(r.FS, "after"); err != nil {
+				return fmt.Errorf("afterwards: %w", err)
+			}
+			return checkAnnotations(r.FS, true)
+		},
+	})
+	require.NoError(t, err)
+	t.Logf("%d runs with a fault", faults.Runs)
+}
+
+func checkAnnotations(fsys faultfs.FS, done bool) error {
+	var folder, account map[string][]byte
+	err := run(fsys, func(t *script) {
+		t.in("INBOX", func(m mailbox.Mailbox) (err error) {
+			folder, err = mailbox.Annotations(t.ctx, m)
+			return err
+		})
+		var err error
+		account, err = mailbox.AccountAnnotations(t.ctx, t.acc)
+		t.keep(err)
+	})
+	if err != nil {
+		return err
+	}
+	for _, all := range []map[string][]byte{folder, account} {
+		if got := string(all["/private/comment"]); len(all) != 1 || got != "after" && (done || got != "before") {
+			return fmt.Errorf("annotations %q, done %v", all, done)
+		}
+	}
+	return nil
 }

@@ -41,7 +41,8 @@
 // index; where a UID is in doubt, UIDVALIDITY rises. Mod-sequences are microseconds, or one more than the last where
 // that is higher. They live in the index, which all our processes share. When it is lost every
 // message gets a new mod-sequence above all that were given (goniec-floor is written ahead of them), and expunges
-// from before are not known: State.Horizon.
+// from before are not known: State.Horizon. Of new messages a crash may take the note in the index, not the UID: they get
+// new mod-sequences then, in the same way.
 //
 // # Files
 //
@@ -56,6 +57,8 @@
 //	goniec-intent              a change under way
 //	goniec-rename              a renaming of folders under way
 //	goniec-special-use         the folder's special use (RFC 6154)
+//	goniec-metadata            the folder's annotations (RFC 5464)     under goniec-metadata.lock
+//	goniec-account-metadata    the account's annotations               under goniec-account-metadata.lock
 //	goniec-uidvalidity         the highest UIDVALIDITY given in the account
 //	goniec-lock, goniec-pop3-lock, goniec-move-lock    flock(2) between our processes
 //	courierimap*               Courier's UIDs, keywords and subscriptions, read once. Courier 5 names folders in UTF-8: those
@@ -63,8 +66,9 @@
 //
 // # Other programs
 //
-// Their deliveries, renames and deletions show in the next Changes. What they do in the very moment of a
-// change of ours shows within two seconds in folders of more than 2000 messages. A message is never
+// Their deliveries, renames and deletions show in the next Changes. A rename or deletion in the very moment of a change of ours
+// shows in the next Changes a tenth of a second later, or two seconds where the file system keeps no parts of seconds; while
+// we change a folder of more than 2000 messages all the time, within half a minute. A message is never
 // taken for expunged because it was renamed while its directory was read. Dovecot does take it so at times, and gives it
 // another UID afterwards: here too it then goes under the old UID and comes under the new one.
 //
@@ -75,17 +79,20 @@
 //   - maildir(5) of qmail; the Maildir++ pages of Courier; Dovecot's files
 //   - RFC 3501 §5.1.3: modified UTF-7
 //   - RFC 9051 §2.3.1.1: UIDs and UIDVALIDITY; RFC 7162: mod-sequences; RFC 8474: MAILBOXID
-//   - RFC 6154: special use; RFC 9208: quota; RFC 3502: MULTIAPPEND; RFC 6851: MOVE; RFC 8514: SAVEDATE
+//   - RFC 5464: annotations; RFC 6154: special use; RFC 9208: quota; RFC 3502: MULTIAPPEND; RFC 6851: MOVE; RFC 8514: SAVEDATE
 //
 // # Limits
 //
 //   - Quota counts every message, those marked \Deleted and those in Trash too, in octets of network form;
 //     Dovecot and Courier count files, which are 2 to 3 percent smaller with LF. It is a soft limit between processes.
-//   - No annotations (mailbox.Metadata) and no account-wide watch (mailbox.AccountWatcher).
 //   - A tree that can not be written is read without locks and index. Messages that have no UID yet, in new/ too, get
 //     passing ones at the first look, under a UIDVALIDITY that is given up with the last handle; Courier's keywords are not seen then.
+//   - Annotations are our own files: Dovecot's are in its dictionary. A folder has 100 at the most, with 256 KiB of
+//     names and values: mailbox.ErrOverQuota beyond. What is damaged is kept as goniec-metadata.damaged at the next change.
 //   - Locks between our processes are flock(2): over NFS they need a server that has it. Hosts that share a tree need
 //     different Store.Host.
-//   - Systems other than Linux are polled for what other programs do to watched folders, every two seconds.
+//   - Systems other than Linux are polled for what other programs do to watched folders, every two seconds, in watched
+//     accounts ten milliseconds later for each folder; so is what exceeds Store.MaxWatches: three
+//     directories for each folder of a watched account, however many sessions watch it.
 //   - Windows: ";" stands for ":" in names, only one process may use a tree, and directories can not be synced there.
 package maildir

@@ -213,8 +213,9 @@ func (w *watchers) add(fn func()) (remove func()) {
 	}
 }
 
-// changed tells all watchers.
+// changed tells all watchers, of the folder and of its account.
 func (f *folder) changed() {
+	defer f.acct.watch.folderChanged(f.dir)
 	f.watch.mu.Lock()
 	defer f.watch.mu.Unlock()
 	for _, fn := range f.watch.fns {

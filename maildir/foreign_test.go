@@ -65,7 +65,7 @@ func TestForeignChanges(t *testing.T) {
 	require.Equal(t, mailbox.UID(4), metas[len(metas)-1].UID)
 }
 
-// Files renamed while a message is being read or changed are found again.
+// Files renamed while a message is being read or changed are found again. Small messages are read ahead.
 func TestForeignRenameBetween(t *testing.T) {
 	root := fastDir(t)
 	s := &maildir.Store{Root: root}
@@ -73,7 +73,8 @@ func TestForeignRenameBetween(t *testing.T) {
 	_, m := open(t, s, "u", "INBOX")
 	_, err := m.Append(t.Context(), strings.NewReader(hello), mailbox.AppendOptions{})
 	require.NoError(t, err)
-	_, err = m.Append(t.Context(), strings.NewReader(hello), mailbox.AppendOptions{})
+	large := hello + strings.Repeat("a line of a message that is not read ahead\r\n", 2000)
+	_, err = m.Append(t.Context(), strings.NewReader(large), mailbox.AppendOptions{})
 	require.NoError(t, err)
 	cur := filepath.Join(root, "u", "cur")
 	for msg, err := range m.Read(t.Context(), mailbox.AllUIDs()) {

@@ -10,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/goniec-mail/goniec/faultfs"
@@ -23,7 +24,7 @@ import (
 //	record: length u32, CRC-32C of what follows u32, type u8, payload
 //
 // The first record is a snapshot; those after it are changes, appended and synced before anybody
-// is told of their mod-sequence. All processes of ours read what the others append, under indexLock.
+// is told of their mod-sequence. Only new messages are not synced: the uidlist has them, durably. All processes of ours read what the others append, under indexLock.
 // Numbers are little-endian or unsigned varints.
 const (
 	indexName   = "goniec-index"
@@ -70,11 +71,18 @@ func appendRecord(b []byte, kind byte, payload func(b []byte) []byte) []byte {
 
 // logMessages notes the present state of some messages.
 func (f *folder) logMessages(recs []*rec) {
+	f.index.sure = true
+	f.noteMessages(recs)
+}
+
+// noteMessages is logMessages where nothing is lost with the note: see resume.
+func (f *folder) noteMessages(recs []*rec) {
 	x, t := &f.index, &f.state.t
-	x.sure = true
 	if x.file == nil {
+		x.sure = true
 		return // the snapshot that comes has it all
 	}
+	x.buf = slices.Grow(x.buf, len(recs)*(recSize+usualName))
 	x.buf = appendRecord(x.buf, recordMessages, func(b []byte) []byte {
 		b = binary.AppendUvarint(b, uint64(f.state.uidNext))
 		b = binary.AppendUvarint(b, uint64(len(recs)))
@@ -112,7 +120,10 @@ func (f *folder) logLook() {
 	}
 }
 
-const recSize = 32
+const (
+	recSize   = 32
+	usualName = 60 // octets of a base name, more or less
+)
 
 func appendRec(b []byte, r *rec) []byte {
 	le := binary.LittleEndian
@@ -510,6 +521,7 @@ func (s *state) decodeMessages(d *decoder) {
 		if i, ok := s.t.find(r.uid); ok {
 			s.t.dead += int(s.t.recs[i].nameLen)
 			s.t.recs[i] = r
+			s.t.touch()
 		} else {
 			s.t.add(r)
 		}

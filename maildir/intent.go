@@ -38,6 +38,7 @@ func (f *folder) declare(steps []step) error {
 		return nil
 	}
 	var b strings.Builder
+	b.Grow(len(intentHeader) + len(steps)*(len(steps[0].name)+len(steps[0].target)+10))
 	b.WriteString(intentHeader)
 	for _, s := range steps {
 		b.WriteByte(s.kind)

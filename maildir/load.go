@@ -60,10 +60,12 @@ func (f *folder) loadCold(ctx context.Context) error {
 	return nil
 }
 
-// resume goes on from the index.
+// resume goes on from the index. UIDs in the list that the index does not have are those of another program, or the
+// index has lost its end in a crash, with mod-sequences that were told: then the next ones are above all that could be.
 func (f *folder) resume(ctx context.Context, modSeq uint64) error {
 	s := &f.state
 	s.modSeq = max(s.modSeq, modSeq)
+	known := s.uidNext
 	s.uidNext = max(s.uidNext, s.list.uidNext())
 	if err := s.keywords.refresh(f.base); err != nil {
 		return err
@@ -75,6 +77,9 @@ func (f *folder) resume(ctx context.Context, modSeq uint64) error {
 		if err := f.reread(ctx); err != nil {
 			return err
 		}
+	}
+	if s.uidNext > known {
+		s.modSeq = max(s.modSeq, s.floor.modSeq)
 	}
 	f.cleanTmp()
 	return f.look(ctx)

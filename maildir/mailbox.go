@@ -4,15 +4,14 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"iter"
 	"sync/atomic"
 
 	"github.com/goniec-mail/goniec/mailbox"
 )
 
 // Mailbox is a handle on a folder, from Account.Open. It implements mailbox.Mailbox and the optional
-// interfaces mailbox.MultiAppender, mailbox.UIDAppender, mailbox.Derived, mailbox.Identified, mailbox.Watcher and mailbox.Locker.
-// It is safe for concurrent use.
+// interfaces mailbox.MultiAppender, mailbox.UIDAppender, mailbox.Lister, mailbox.Derived, mailbox.Identified, mailbox.Watcher,
+// mailbox.Locker and mailbox.Metadata. It is safe for concurrent use.
 type Mailbox struct {
 	f      *folder
 	name   string
@@ -78,9 +77,8 @@ func (m *Mailbox) Changes(ctx context.Context, since mailbox.ModSeq) (_ *mailbox
 	}
 	defer f.leave(&err)
 	s := &f.state
-	newer := func(r *rec) bool { return r.modSeq > uint64(since) }
 	if uint64(since) < s.modSeq {
-		if err := f.fill(ctx, newer); err != nil {
+		if err := f.fill(ctx, s.t.newer(uint64(since))); err != nil {
 			return nil, err
 		}
 	}
@@ -88,39 +86,51 @@ func (m *Mailbox) Changes(ctx context.Context, since mailbox.ModSeq) (_ *mailbox
 	if c.Known {
 		c.Expunged = s.expungedSince(uint64(since))
 	}
-	c.Messages = metas(s.since(uint64(since)))
+	c.Messages = s.since(uint64(since)).metas
 	return c, nil
 }
 
-// since copies the recs above a mod-sequence: the snapshot.
-func (s *state) since(m uint64) (recs []rec, names *table) {
-	if m >= s.modSeq {
-		return nil, &s.t
+// List implements mailbox.Lister.
+func (m *Mailbox) List(ctx context.Context, uids mailbox.UIDSet) (_ *mailbox.Changes, err error) {
+	f, err := m.locked(ctx, false)
+	if err != nil {
+		return nil, err
 	}
+	defer f.leave(&err)
+	s := &f.state
+	if err := f.fill(ctx, s.t.selected(uids)); err != nil {
+		return nil, err
+	}
+	c := &mailbox.Changes{State: f.mailboxState(), Known: s.horizon == 0}
+	if c.Known {
+		c.Expunged = s.expungedSince(0)
+	}
+	some := &snapshot{make([]rec, 0, min(uids.Len(), len(s.t.recs))), s.t.names}
+	for i := range s.t.selected(uids) {
+		some.recs = append(some.recs, s.t.recs[i])
+	}
+	c.Messages = some.metas
+	return c, nil
+}
+
+// since copies the recs above a mod-sequence.
+func (s *state) since(m uint64) *snapshot {
 	n := 0
-	for i := range s.t.recs {
-		if s.t.recs[i].modSeq > m {
+	if m < s.modSeq {
+		for range s.t.newer(m) {
 			n++
 		}
 	}
-	recs = make([]rec, 0, n)
-	for i := range s.t.recs {
-		if s.t.recs[i].modSeq > m {
-			recs = append(recs, s.t.recs[i])
+	if n > 0 && n == len(s.t.recs) {
+		return s.t.snapshot()
+	}
+	some := &snapshot{make([]rec, 0, n), s.t.names}
+	if n > 0 {
+		for i := range s.t.newer(m) {
+			some.recs = append(some.recs, s.t.recs[i])
 		}
 	}
-	// Names are only ever appended, or replaced as a whole: this slice header stays good.
-	return recs, &table{names: s.t.names}
-}
-
-func metas(recs []rec, t *table) iter.Seq[mailbox.Meta] {
-	return func(yield func(mailbox.Meta) bool) {
-		for i := range recs {
-			if !yield(t.meta(&recs[i])) {
-				return
-			}
-		}
-	}
+	return some
 }
 
 func (t *table) meta(r *rec) mailbox.Meta {
@@ -146,82 +156,8 @@ func (s *state) expungedSince(m uint64) mailbox.UIDSet {
 	return b.Set()
 }
 
-// Read implements mailbox.Mailbox.
-func (m *Mailbox) Read(ctx context.Context, uids mailbox.UIDSet) iter.Seq2[mailbox.Message, error] {
-	return func(yield func(mailbox.Message, error) bool) {
-		f, wanted, err := m.wanted(ctx, uids)
-		if err != nil {
-			yield(mailbox.Message{}, err)
-			return
-		}
-		for _, uid := range wanted {
-			if !m.readOne(ctx, f, uid, yield) {
-				return
-			}
-		}
-	}
-}
-
-// wanted returns the UIDs of uids that have a message.
-func (m *Mailbox) wanted(ctx context.Context, uids mailbox.UIDSet) (f *folder, wanted []uint32, err error) {
-	if f, err = m.locked(ctx, false); err != nil {
-		return nil, nil, err
-	}
-	defer f.leave(&err)
-	for i := range f.state.t.selected(uids) {
-		wanted = append(wanted, f.state.t.recs[i].uid)
-	}
-	return f, wanted, nil
-}
-
-// readOne yields one message; false ends the sequence.
-func (m *Mailbox) readOne(ctx context.Context, f *folder, uid uint32, yield func(mailbox.Message, error) bool) bool {
-	if ctx.Err() != nil {
-		yield(mailbox.Message{}, context.Cause(ctx))
-		return false
-	}
-	meta, c, err := f.openMessage(ctx, uid)
-	if err != nil {
-		return yield(mailbox.Message{Meta: mailbox.Meta{UID: mailbox.UID(uid)}}, err)
-	}
-	defer c.Close()
-	return yield(mailbox.Message{Meta: meta, Content: c}, nil)
-}
-
 // findTries is how often a file is looked for again that another program has renamed meanwhile.
 const findTries = 5
-
-// openMessage opens a message's file. When it has another name by now, cur/ is listed again.
-func (f *folder) openMessage(ctx context.Context, uid uint32) (meta mailbox.Meta, c *content, err error) {
-	if err := f.lock.lock(ctx); err != nil {
-		return meta, nil, err
-	}
-	defer f.leave(&err)
-	t := &f.state.t
-	err = f.withFile(ctx, uid, func(i int, name string) (err error) {
-		c, err = openContent(f.place(name))
-		if err != nil {
-			return err
-		}
-		r := &t.recs[i]
-		if r.getSize() != c.size {
-			r.setSize(c.size)
-			f.state.counts = nil
-			f.index.learned++
-		}
-		if r.getDate() == noDate {
-			f.index.learned++
-			info, err := c.file.Stat()
-			if err != nil {
-				return errors.Join(err, c.Close())
-			}
-			r.setDate(info.ModTime.Unix())
-		}
-		meta = t.meta(r)
-		return nil
-	})
-	return meta, c, err
-}
 
 // withFile calls do with a message's index and file name, again when the name has changed. f.lock is held.
 func (f *folder) withFile(ctx context.Context, uid uint32, do func(i int, name string) error) error {

@@ -62,13 +62,13 @@ func (f *folder) refreshReadOnly(ctx context.Context) error {
 	if err := s.keywords.refresh(f.base); err != nil {
 		return err
 	}
-	look := false
+	look, now := false, f.acct.store.now()
 	for dir, seen := range map[*syncDir]*dirSeen{&f.new: &s.seenNew, &f.cur: &s.seenCur} {
 		info, err := dir.Stat()
 		if err != nil {
 			return err
 		}
-		look = look || seen.stale(info, f.acct.store.now(), len(s.t.recs) <= cheapFolder)
+		look = look || seen.stale(info, now, now.Sub(s.curListed), s.pause())
 	}
 	if look {
 		return f.scanReadOnly(ctx)
@@ -155,7 +155,7 @@ func (f *folder) scanReadOnly(ctx context.Context) error {
 			}
 			f.numberReadOnly(fresh)
 			f.apply(changed, missing)
-			s.seenNew, s.seenCur = dirSeen{before[0], at}, dirSeen{before[1], at}
+			s.seenNew, s.seenCur, s.curListed = dirSeen{before[0], at}, dirSeen{before[1], at}, at
 			return nil
 		}
 		select {

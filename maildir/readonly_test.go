@@ -104,6 +104,8 @@ func readOnlyTree(t *testing.T, root string, readOnly func(yes bool)) {
 	require.ErrorIs(t, err, mailbox.ErrReadOnly)
 	_, err = m.Expunge(t.Context(), mailbox.UIDs(1))
 	require.ErrorIs(t, err, mailbox.ErrReadOnly)
+	require.ErrorIs(t, mailbox.SetAnnotation(t.Context(), m, "/private/comment", []byte("x")), mailbox.ErrReadOnly)
+	require.ErrorIs(t, mailbox.SetAccountAnnotation(t.Context(), a, "/private/comment", []byte("x")), mailbox.ErrReadOnly)
 	_, err = mailbox.Move(t.Context(), a, "INBOX", mailbox.UIDs(1), "Work/Old")
 	require.ErrorIs(t, err, mailbox.ErrReadOnly)
 	_, err = mailbox.Copy(t.Context(), a, "INBOX", mailbox.UIDs(1), "Work/Old")

@@ -58,6 +58,7 @@ func (a *Account) Rename(ctx context.Context, from, to string) error {
 			return err
 		}
 	}
+	defer a.watch.look(false)
 	if err := a.move(moves); err != nil {
 		return err
 	}

@@ -114,6 +114,7 @@ func (a *Account) Subscribe(ctx context.Context, name string, on bool) error {
 	if len(s.lines) == before {
 		return nil
 	}
+	defer a.watch.look(false)
 	return faultfs.WriteFile(a.root, subscriptionsName, s.format(), 0o600)
 }
 
@@ -195,6 +196,7 @@ func (a *Account) SetSpecialUse(ctx context.Context, name string, use mailbox.Sp
 		}
 		defer base.Close()
 	}
+	defer a.watch.look(true)
 	if use != "" {
 		return writeUse(base, use)
 	}

@@ -17,7 +17,8 @@ type state struct {
 	listed   map[string]uint32 // lines of the list whose file was not seen yet
 
 	seenNew, seenCur dirSeen
-	waiting          bool // there are messages for which the disk had no room: look again
+	curListed        time.Time // when cur/ was last listed
+	waiting          bool      // there are messages for which the disk had no room: look again
 
 	modSeq   uint64 // the highest given
 	horizon  uint64
@@ -111,20 +112,35 @@ type dirSeen struct {
 
 const (
 	// settleTime is how old a directory's time must be when the directory is listed, for the list to
-	// be good: the time may be as coarse as that, and a later change might not show in it.
-	settleTime = 2 * time.Second
-	// cheapFolder is up to how many messages a folder is listed again at every look until its time
-	// has settled; larger ones are once it has.
+	// be good: the time may be as coarse as that, and a later change might not show in it. Where times
+	// have parts of a second they are not coarser than a tick of the system's clock.
+	settleTime     = 2 * time.Second
+	settleTimeFine = 100 * time.Millisecond
+
+	// Until then it is listed again all the same, so that changes of our own do not hide others for long: cur/ of at most
+	// cheapFolder messages after cheapPause, a larger one after dearPause.
 	cheapFolder = 2000
+	cheapPause  = 100 * time.Millisecond
+	dearPause   = 30 * time.Second
 )
 
-// stale reports whether a directory must be listed again.
-func (d *dirSeen) stale(info faultfs.Info, now time.Time, cheap bool) bool {
+// pause is how long cur/ need not be listed again though its time has not settled.
+func (s *state) pause() time.Duration {
+	if len(s.t.recs) <= cheapFolder {
+		return cheapPause
+	}
+	return dearPause
+}
+
+// stale reports whether a directory must be listed again, now that it has these times; it was listed last some
+// time ago.
+func (d *dirSeen) stale(info faultfs.Info, now time.Time, ago, pause time.Duration) bool {
 	if !info.ModTime.Equal(d.mtime) {
 		return true
 	}
-	if d.at.Sub(d.mtime) >= settleTime {
-		return false
+	settle := settleTime
+	if d.mtime.Nanosecond() != 0 {
+		settle = settleTimeFine
 	}
-	return cheap || now.Sub(d.mtime) >= settleTime
+	return d.at.Sub(d.mtime) < settle && (now.Sub(d.mtime) >= settle || ago >= pause)
 }

@@ -41,6 +41,10 @@ type Store struct {
 	// IdleFolders is how many folders stay in memory when nobody has them open, with four
 	// descriptors each. Zero means 64; negative means none.
 	IdleFolders int
+	// MaxWatches limits the directories that the system is asked to watch (Linux: inotify, each about 1 KiB of the
+	// kernel's memory): two for a watched folder, three for each folder of a watched account. What is beyond is
+	// polled. Zero means 32,768; negative means as many as the system allows.
+	MaxWatches int
 
 	// Host is the host's part of file names; "" means the system's host name. Hosts that share a
 	// tree must differ in it.
@@ -53,6 +57,7 @@ type Store struct {
 	Logger *slog.Logger
 
 	unsigned time.Duration // for tests: in place of lockUnsigned
+	polled   time.Duration // for tests: in place of pollInterval
 
 	setUp    sync.Once
 	names    *namer
@@ -66,6 +71,7 @@ type Store struct {
 const (
 	defaultMaxMessage  = 256 << 20
 	defaultIdleFolders = 64
+	defaultMaxWatches  = 32 << 10
 )
 
 func (s *Store) maxMessage() int64 {
@@ -80,6 +86,13 @@ func (s *Store) idleFolders() int {
 		return defaultIdleFolders
 	}
 	return max(s.IdleFolders, 0)
+}
+
+func (s *Store) maxWatches() int {
+	if s.MaxWatches == 0 {
+		return defaultMaxWatches
+	}
+	return s.MaxWatches
 }
 
 func (s *Store) fs() faultfs.FS {

@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"iter"
 	"slices"
 	"time"
 
-	"github.com/goniec-mail/goniec/faultfs"
 	"github.com/goniec-mail/goniec/mailbox"
 )
 
@@ -46,11 +46,11 @@ func (f *folder) look(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	lookNew := s.seenNew.stale(info, now, true) || s.waiting
+	lookNew := s.seenNew.stale(info, now, 0, 0) || s.waiting
 	if info, err = f.cur.Stat(); err != nil {
 		return err
 	}
-	lookCur := s.seenCur.stale(info, now, len(s.t.recs) <= cheapFolder) || s.waiting
+	lookCur := s.seenCur.stale(info, now, now.Sub(s.curListed), s.pause()) || s.waiting
 	if !lookNew && !lookCur {
 		return nil
 	}
@@ -77,11 +77,10 @@ func (f *folder) scan(ctx context.Context, lookCur bool) error {
 		return err
 	}
 	if !lookCur && sure {
-		if len(moved) == 0 {
-			return nil
-		}
-		defer f.noteOwn()
-		return f.takeFresh(ctx, moved)
+		return f.takeMoved(ctx, moved)
+	}
+	if err := moved.wait(); err != nil {
+		return err
 	}
 	var last time.Time
 	for try := 0; ; try++ {
@@ -106,76 +105,6 @@ func (f *folder) noteOwn() {
 	if info, err := f.cur.Stat(); err == nil {
 		f.state.seenCur = dirSeen{info.ModTime, info.ModTime}
 	}
-}
-
-// takeNew moves the messages of new/ to cur/: a link there, durably, and then the old name goes,
-// so that a crash can leave both names but never none. It returns their names in cur/; sure is
-// false when others were at work, so that cur/ must be listed.
-func (f *folder) takeNew() (moved []string, sure bool, err error) {
-	info, err := f.new.Stat()
-	if err != nil {
-		return nil, false, err
-	}
-	at := f.acct.store.now()
-	names, err := f.new.Names()
-	if err != nil {
-		return nil, false, err
-	}
-	names = slices.DeleteFunc(names, func(n string) bool { return !isMessage(n) })
-	sure = true
-	if len(names) > 0 {
-		if moved, sure, err = f.moveNew(names); err != nil {
-			return nil, false, err
-		}
-		if info, err = f.new.Stat(); err != nil {
-			return nil, false, err
-		}
-	}
-	f.state.seenNew = dirSeen{info.ModTime, at}
-	return moved, sure, nil
-}
-
-func (f *folder) moveNew(names []string) (moved []string, sure bool, err error) {
-	sure = true
-	for i, n := range names {
-		base, info := splitInfo(n)
-		if info == "" {
-			info = infoNone
-		}
-		err := linkOrRename(f.new.Dir, n, f.cur.Dir, base+info)
-		if diskFull(err) {
-			f.wait(err)
-			names = names[:i]
-			break
-		}
-		switch {
-		case err == nil:
-			moved = append(moved, base+info)
-		case errors.Is(err, fs.ErrExist), errors.Is(err, fs.ErrNotExist):
-			sure = false // linked before a crash, or moved by another program just now
-		default:
-			return nil, false, err
-		}
-	}
-	if err := f.failed(f.cur.Sync()); err != nil {
-		return nil, false, err
-	}
-	for _, n := range names {
-		if err := f.new.Remove(n); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, false, err
-		}
-	}
-	// A name that a crash brings back would be a new message once this one has been flagged, moved or expunged.
-	return moved, sure, f.failed(f.new.Sync())
-}
-
-// linkOrRename gives a file a second name, or, where the file system has no links, another name.
-func linkOrRename(from faultfs.Dir, name string, to faultfs.Dir, newName string) error {
-	err := from.Link(name, to, newName)
-	if errors.Is(err, errors.ErrUnsupported) || errors.Is(err, fs.ErrPermission) {
-		return from.Rename(name, to, newName)
-	}
-	return err
 }
 
 // scanCur lists cur/ once and compares. It is not done when known files are missing and the
@@ -210,7 +139,7 @@ func (f *folder) scanCur(ctx context.Context, last *time.Time, final bool) (done
 		return false, err
 	}
 	f.apply(changed, missing)
-	s.seenCur = dirSeen{before.ModTime, at}
+	s.seenCur, s.curListed = dirSeen{before.ModTime, at}, at
 	if !quiet {
 		s.seenCur.at = before.ModTime
 	}
@@ -450,30 +379,30 @@ func (f *folder) addFresh(names []string, uids []uint32) {
 		s.t.add(r)
 		added = append(added, r.uid)
 	}
-	f.logUIDs(added)
+	f.noteMessages(s.t.withUIDs(added))
 	if s.loaded {
 		f.changed()
 	}
 }
 
-// logUIDs notes the present state of some messages for the index.
-func (f *folder) logUIDs(uids []uint32) {
+// withUIDs returns the recs of some UIDs.
+func (t *table) withUIDs(uids []uint32) []*rec {
 	recs := make([]*rec, 0, len(uids))
 	for _, u := range uids {
-		if i, ok := f.state.t.find(u); ok {
-			recs = append(recs, &f.state.t.recs[i])
+		if i, ok := t.find(u); ok {
+			recs = append(recs, &t.recs[i])
 		}
 	}
-	f.logMessages(recs)
+	return recs
 }
 
-// fill looks at the files whose date is not known yet: its date, and its size where the name has
+// fill looks at those files of some messages whose date is not known yet: its date, and its size where the name has
 // none that fits.
-func (f *folder) fill(ctx context.Context, want func(r *rec) bool) error {
+func (f *folder) fill(ctx context.Context, indexes iter.Seq[int]) error {
 	t := &f.state.t
-	for i := range t.recs {
+	for i := range indexes {
 		r := &t.recs[i]
-		if r.getDate() != noDate || !want(r) {
+		if r.getDate() != noDate {
 			continue
 		}
 		if err := f.exclusive(ctx); err != nil {
@@ -487,6 +416,7 @@ func (f *folder) fill(ctx context.Context, want func(r *rec) bool) error {
 		if err != nil {
 			return err
 		}
+		t.touch()
 		r.setDate(info.ModTime.Unix())
 		if r.getSize() < 0 {
 			_, size := formOf(string(t.base(r)), info.Size)

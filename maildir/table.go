@@ -3,10 +3,12 @@ package maildir
 import (
 	"bytes"
 	"hash/maphash"
+	"iter"
 	"math"
 	"slices"
 	"sort"
 	"strconv"
+	"weak"
 
 	"github.com/goniec-mail/goniec/mailbox"
 )
@@ -77,6 +79,36 @@ type table struct {
 	recs  []rec
 	names []byte
 	dead  int // octets of names that no rec uses
+	snap  weak.Pointer[snapshot]
+}
+
+// snapshot is a copy of recs at one moment. Names are only ever appended, or replaced as a whole: they need no copy.
+type snapshot struct {
+	recs  []rec
+	names []byte
+}
+
+// snapshot copies all recs. Those who ask one after the other get the same copy, until something changes.
+func (t *table) snapshot() *snapshot {
+	snap := t.snap.Value()
+	if snap == nil {
+		snap = &snapshot{slices.Clone(t.recs), t.names}
+		t.snap = weak.Make(snap)
+	}
+	return snap
+}
+
+// touch must follow each change of a rec.
+func (t *table) touch() { t.snap = weak.Pointer[snapshot]{} }
+
+// metas yields what the copy says.
+func (s *snapshot) metas(yield func(mailbox.Meta) bool) {
+	t := table{names: s.names}
+	for i := range s.recs {
+		if !yield(t.meta(&s.recs[i])) {
+			return
+		}
+	}
 }
 
 // kept returns the name a rec keeps: the base, or the whole file name of an odd one.
@@ -104,6 +136,7 @@ func (t *table) file(r *rec) string {
 
 // setName keeps the file name of a rec, and its flags.
 func (t *table) setName(r *rec, base, info string) {
+	t.touch()
 	flags, odd := parseInfo(info)
 	r.flags = flags
 	keep := base
@@ -142,6 +175,7 @@ func (t *table) find(uid uint32) (int, bool) {
 
 // add puts a rec in its place.
 func (t *table) add(r rec) *rec {
+	t.touch()
 	n := len(t.recs)
 	if n == 0 || t.recs[n-1].uid < r.uid {
 		t.recs = append(t.recs, r)
@@ -154,6 +188,7 @@ func (t *table) add(r rec) *rec {
 
 // remove takes out the recs that gone says, and now and then the unused names.
 func (t *table) remove(gone func(i int, r *rec) bool) {
+	t.touch()
 	kept := t.recs[:0]
 	for i := range t.recs {
 		if gone(i, &t.recs[i]) {
@@ -182,7 +217,7 @@ func (t *table) compact() {
 }
 
 // selected yields the indexes of the recs whose UIDs are in uids, ascending.
-func (t *table) selected(uids mailbox.UIDSet) func(yield func(i int) bool) {
+func (t *table) selected(uids mailbox.UIDSet) iter.Seq[int] {
 	return func(yield func(i int) bool) {
 		for _, span := range uids {
 			i, _ := t.find(uint32(span.First))
@@ -190,6 +225,17 @@ func (t *table) selected(uids mailbox.UIDSet) func(yield func(i int) bool) {
 				if !yield(i) {
 					return
 				}
+			}
+		}
+	}
+}
+
+// newer yields the indexes of the recs above a mod-sequence.
+func (t *table) newer(modSeq uint64) iter.Seq[int] {
+	return func(yield func(i int) bool) {
+		for i := range t.recs {
+			if t.recs[i].modSeq > modSeq && !yield(i) {
+				return
 			}
 		}
 	}

@@ -23,16 +23,18 @@ func (m *Mailbox) Watch(ctx context.Context, notify func()) error {
 	s.mu.Lock()
 	s.take(f)
 	s.mu.Unlock()
-	stop, told := s.observe(f)
+	if stop, told := s.observe(dirWatch{f.new.Name(), f}, dirWatch{f.cur.Name(), f}); told {
+		context.AfterFunc(ctx, func() { // no goroutine meanwhile: thousands may watch
+			stop()
+			remove()
+			s.release(f)
+		})
+		return nil
+	}
 	go func() {
 		defer s.release(f)
 		defer remove()
-		if told {
-			<-ctx.Done()
-			stop()
-		} else {
-			f.poll(ctx)
-		}
+		f.poll(ctx)
 	}()
 	return nil
 }
@@ -65,6 +67,9 @@ func (f *folder) times() (newTime, curTime time.Time) {
 	}
 	return newTime, curTime
 }
+
+// concerned implements watchTarget: whatever happens in new/ and cur/ is of interest.
+func (f *folder) concerned(string) watchTarget { return f }
 
 // touched is called when the system says that something happened in new/ or cur/. What this process
 // did itself it knows already: then the times are those it has noted.

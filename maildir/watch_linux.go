@@ -1,6 +1,7 @@
 package maildir
 
 import (
+	"bytes"
 	"encoding/binary"
 	"os"
 	"slices"
@@ -11,19 +12,20 @@ import (
 	"github.com/goniec-mail/goniec/faultfs"
 )
 
-// observer is a Store's inotify descriptor. It exists while a folder is watched.
+// observer is a Store's inotify descriptor. It exists while anything is watched.
 type observer struct {
 	mu      sync.Mutex
 	file    *os.File
-	folders map[int32][]*folder // by watch descriptor
-	ended   chan struct{}       // closed when the reader has returned
+	targets map[int32][]watchTarget // by watch descriptor
+	ended   chan struct{}           // closed when the reader has returned
 }
 
-const watchEvents = unix.IN_CREATE | unix.IN_DELETE | unix.IN_MOVED_FROM | unix.IN_MOVED_TO | unix.IN_ONLYDIR
+// watchEvents are the same for all: a directory that is watched twice has one watch.
+const watchEvents = unix.IN_CREATE | unix.IN_DELETE | unix.IN_MOVED_FROM | unix.IN_MOVED_TO | unix.IN_ONLYDIR | unix.IN_DONT_FOLLOW
 
-// observe asks the system to tell of changes in new/ and cur/. ok is false where it can not (another file system, too many
-// watches): the folder must be polled.
-func (s *Store) observe(f *folder) (stop func(), ok bool) {
+// observe asks the system to tell of changes in directories. ok is false where it can not (another file system, too
+// many watches): they must be polled.
+func (s *Store) observe(dirs ...dirWatch) (stop func(), ok bool) {
 	if _, system := s.fs().(faultfs.OS); !system {
 		return nil, false
 	}
@@ -34,19 +36,25 @@ func (s *Store) observe(f *folder) (stop func(), ok bool) {
 		return nil, false
 	}
 	var descriptors []int32
-	for _, dir := range []faultfs.Dir{f.new.Dir, f.cur.Dir} {
-		wd, err := o.add(dir.Name())
+	remove := func() {
+		for i, wd := range descriptors {
+			o.remove(wd, dirs[i].target)
+		}
+		o.rest()
+	}
+	for _, d := range dirs {
+		wd, err := o.add(d.path, s.maxWatches())
 		if err != nil {
-			o.remove(f, descriptors)
+			remove()
 			return nil, false
 		}
 		descriptors = append(descriptors, wd)
-		o.folders[wd] = append(o.folders[wd], f)
+		o.targets[wd] = append(o.targets[wd], d.target)
 	}
 	return func() {
 		o.mu.Lock()
 		defer o.mu.Unlock()
-		o.remove(f, descriptors)
+		remove()
 	}, true
 }
 
@@ -59,13 +67,16 @@ func (o *observer) start() error {
 		return err
 	}
 	o.file = os.NewFile(uintptr(fd), "inotify")
-	o.folders = make(map[int32][]*folder)
+	o.targets = make(map[int32][]watchTarget)
 	o.ended = make(chan struct{})
 	go o.read(o.file, o.ended)
 	return nil
 }
 
-func (o *observer) add(path string) (wd int32, err error) {
+func (o *observer) add(path string, limit int) (wd int32, err error) {
+	if limit >= 0 && len(o.targets) >= limit {
+		return 0, unix.ENOSPC
+	}
 	raw, err := o.file.SyscallConn()
 	if err != nil {
 		return 0, err
@@ -80,28 +91,30 @@ func (o *observer) add(path string) (wd int32, err error) {
 	return wd, err
 }
 
-// remove ends watches; with the last one the descriptor goes. o.mu is held.
-func (o *observer) remove(f *folder, descriptors []int32) {
-	for _, wd := range descriptors {
-		i := slices.Index(o.folders[wd], f)
-		if i < 0 {
-			continue
-		}
-		if o.folders[wd] = slices.Delete(o.folders[wd], i, i+1); len(o.folders[wd]) > 0 {
-			continue
-		}
-		delete(o.folders, wd)
-		if raw, err := o.file.SyscallConn(); err == nil {
-			_ = raw.Control(func(fd uintptr) { _, _ = unix.InotifyRmWatch(int(fd), uint32(wd)) })
-		}
+// remove ends a watch. o.mu is held.
+func (o *observer) remove(wd int32, target watchTarget) {
+	i := slices.Index(o.targets[wd], target)
+	if i < 0 {
+		return
 	}
-	if len(o.folders) == 0 && o.file != nil {
+	if o.targets[wd] = slices.Delete(o.targets[wd], i, i+1); len(o.targets[wd]) > 0 {
+		return
+	}
+	delete(o.targets, wd)
+	if raw, err := o.file.SyscallConn(); err == nil {
+		_ = raw.Control(func(fd uintptr) { _, _ = unix.InotifyRmWatch(int(fd), uint32(wd)) })
+	}
+}
+
+// rest closes the descriptor when nothing is watched any more. o.mu is held.
+func (o *observer) rest() {
+	if len(o.targets) == 0 && o.file != nil {
 		_ = o.file.Close()
 		o.file = nil
 	}
 }
 
-// read hands events on until the descriptor is closed. All events of one read make one call per folder.
+// read hands events on until the descriptor is closed. All events of one read make one call per target.
 func (o *observer) read(file *os.File, ended chan struct{}) {
 	defer close(ended)
 	buf := make([]byte, 64<<10)
@@ -110,30 +123,42 @@ func (o *observer) read(file *os.File, ended chan struct{}) {
 		if err != nil {
 			return
 		}
-		for f := range o.concerned(buf[:n]) {
-			f.touched()
+		for t := range o.concerned(file, buf[:n]) {
+			t.touched()
 		}
 	}
 }
 
-// concerned returns the folders of some events; all of them when events were lost.
-func (o *observer) concerned(b []byte) map[*folder]bool {
+// concerned returns whom some events concern; everybody when events were lost.
+func (o *observer) concerned(file *os.File, b []byte) map[watchTarget]bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	found := make(map[*folder]bool)
-	for len(b) >= unix.SizeofInotifyEvent {
-		wd := int32(binary.NativeEndian.Uint32(b))
-		if wd < 0 { // IN_Q_OVERFLOW
-			for _, all := range o.folders {
-				for _, f := range all {
-					found[f] = true
-				}
+	found := make(map[watchTarget]bool)
+	if o.file != file {
+		return found // nothing was watched for a moment: the descriptors are another file's
+	}
+	tell := func(targets []watchTarget, name string) {
+		for _, t := range targets {
+			if t = t.concerned(name); t != nil {
+				found[t] = true
 			}
 		}
-		for _, f := range o.folders[wd] {
-			found[f] = true
+	}
+	for len(b) >= unix.SizeofInotifyEvent {
+		wd, mask := int32(binary.NativeEndian.Uint32(b)), binary.NativeEndian.Uint32(b[4:])
+		size := min(unix.SizeofInotifyEvent+int(binary.NativeEndian.Uint32(b[12:])), len(b))
+		name, _, _ := bytes.Cut(b[unix.SizeofInotifyEvent:size], []byte{0})
+		switch {
+		case mask&unix.IN_Q_OVERFLOW != 0:
+			for _, targets := range o.targets {
+				tell(targets, "")
+			}
+		case mask&unix.IN_IGNORED != 0: // the directory is gone
+			delete(o.targets, wd)
+		default:
+			tell(o.targets[wd], string(name))
 		}
-		b = b[min(unix.SizeofInotifyEvent+int(binary.NativeEndian.Uint32(b[12:])), len(b)):]
+		b = b[size:]
 	}
 	return found
 }

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/goniec-mail/goniec/internal/peertest"
 )
 
 var testDialects = []Dialect{MboxRD, MboxO, MboxCL, MboxCL2}
@@ -96,14 +98,11 @@ func TestF07_ChunkEdge(t *testing.T) {
 	}
 }
 
+// TestF07_Corpora: every file of the corpora, whatever its name; mailbox has the same for all stores.
 func TestF07_Corpora(t *testing.T) {
-	root := os.Getenv("GONIEC_CORPORA")
-	if root == "" {
-		t.Skip("GONIEC_CORPORA is not set")
-	}
 	var all []string
-	err := filepath.WalkDir(root, func(path string, e os.DirEntry, err error) error {
-		if err == nil && strings.HasSuffix(path, ".eml") {
+	err := filepath.WalkDir(peertest.Corpora(t), func(path string, e os.DirEntry, err error) error {
+		if err == nil && e.Type().IsRegular() {
 			b, err := os.ReadFile(path)
 			require.NoError(t, err)
 			all = append(all, string(b))

@@ -37,22 +37,23 @@
 // Before the first octet of a message the journal ".file.goniec-append" says what will be where, and is synced; then
 // the message is written and synced, and only then acknowledged. An error cuts the file to its old size. After a crash the
 // next user finds by the journal's checksums whether the message is whole, and otherwise removes it;
-// what other programs have appended meanwhile is never removed.
+// what other programs have appended meanwhile is never removed. Several messages of one AppendAll have one journal and one
+// sync, and are all there or none. The file's name is made durable before, too, where another program has put a new file in its place.
 //
 // Store removes messages in place, from ".file.goniec-rewrite", so that a crash leaves the old file or the new.
 //
 // # Store
 //
 // UIDs, mod-sequences and flags are in the index ".file.goniec-mbox", which grows with each change and is made
-// anew when messages are removed; without it all messages get new UIDs under a higher UIDVALIDITY. Messages that other
-// programs move, and flags that they change in Status, X-Status and X-Keywords, are known again by the content. Messages
-// that Store has written begin with these fields in a fixed width, kept up to date for other programs; the reader of a
-// message never sees them.
+// anew when messages are removed, or when it has become much longer than it need be; without it all messages get new UIDs
+// under a higher UIDVALIDITY. Messages that other programs move are known again by their content, and the flags that they change in
+// Status, X-Status and X-Keywords are taken over, each by itself. Messages that Store has written begin with these fields in a fixed
+// width, kept up to date for other programs; the reader of a message never sees them.
 //
 // # Limits
 //
 //   - Of messages that other programs have written, Status, X-Status, X-Keywords, X-UID, X-IMAP, X-IMAPbase and Content-Length
-//     are not shown, and Store does not change them: other programs do not see the flags that it gives these messages.
+//     (with mutt's Lines behind it) are not shown, and Store does not change them: other programs do not see the flags that it gives these messages.
 //   - The zone of other programs' From_ lines is unknown: they count as UTC. Envelope senders are not kept by Store.
 //   - The folder-internal message of UW IMAP is shown as a message.
 //   - Each message that is read is copied (to a temporary file above 64 KiB). Expunge copies all that follows

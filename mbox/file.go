@@ -64,7 +64,11 @@ func (f *File) Append(ctx context.Context, from FromLine, msg io.Reader) (offset
 	if err := h.recover(f.Logger); err != nil {
 		return 0, err
 	}
-	return h.append(ctx, rec)
+	offsets, err := h.append(ctx, rec)
+	if err != nil {
+		return 0, err
+	}
+	return offsets[0], nil
 }
 
 // Recover removes what a crash has left of an Append, as the next Append would.

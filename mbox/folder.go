@@ -106,15 +106,8 @@ func (f *folder) lockless(do func(h *held) error) error {
 		return absent(err)
 	}
 	if f.x == nil {
-		f.x = &index{validity: 1, next: 1, modSeq: 1}
+		f.x = &index{validity: validityOf(h.info), next: 1, modSeq: 1}
 	}
-	if at, err := f.position(h); err != nil || f.x.at == at {
-		if err != nil {
-			return err
-		}
-		return do(h)
-	}
-	f.x = &index{validity: validityOf(h.info), next: 1, modSeq: f.x.modSeq + 1}
 	if err := f.refresh(h); err != nil {
 		return err
 	}

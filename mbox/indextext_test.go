@@ -132,6 +132,43 @@ func FuzzIndex(f *testing.F) {
 	})
 }
 
+// FuzzStore: any file is read by Store as by Reader, but for the fields that belong to the file.
+func FuzzStore(f *testing.F) {
+	for _, d := range testDialects {
+		f.Add([]byte(written(f, d, hostile...)), uint8(d))
+	}
+	f.Add([]byte("From a@b Sat Jan  3 01:05:34 1996 remote from goniec-sc\nContent-Length: 0\n\nFrom a@b Sat Jan  3 01:05:34 1996\n\n"), uint8(2))
+	f.Fuzz(func(t *testing.T, file []byte, n uint8) {
+		d := testDialects[int(n)%len(testDialects)]
+		want, wantErr := tryAll(NewReader(bytes.NewReader(file), d))
+		disk := faultfs.NewCrash(1)
+		dir, err := disk.OpenDir("/")
+		require.NoError(t, err)
+		defer dir.Close()
+		require.NoError(t, faultfs.WriteFile(dir, "ann", file, 0o600))
+		m, err := openInbox(t.Context(), &Store{Inbox: "/{user}", FS: disk, Dialect: d})
+		require.NoError(t, err)
+		defer m.Close()
+		ch, err := m.Changes(t.Context(), mailbox.Latest)
+		require.Equal(t, wantErr == nil, err == nil, "%v %v", wantErr, err)
+		if err != nil {
+			return
+		}
+		require.Equal(t, len(want), ch.State.Messages)
+		i := 0
+		for msg, err := range m.Read(t.Context(), mailbox.AllUIDs()) {
+			if err == nil && !strings.Contains(strings.ToLower(want[i]), "status") && !strings.Contains(strings.ToLower(want[i]), "x-") &&
+				!strings.Contains(strings.ToLower(want[i]), "content-length") {
+				b := make([]byte, msg.Content.Size())
+				_, _ = msg.Content.ReadAt(b, 0)
+				require.Equal(t, want[i], string(b))
+			}
+			i++
+		}
+		require.Equal(t, len(want), i)
+	})
+}
+
 // BenchmarkIndexOpen reads the index of 100,000 messages, as the first Open of a folder does.
 func BenchmarkIndexOpen(b *testing.B) {
 	text := someIndex(100_000).text()

@@ -3,6 +3,7 @@ package mbox
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"iter"
 	"slices"
@@ -63,11 +64,13 @@ func (f *folder) changes(since mailbox.ModSeq) *mailbox.Changes {
 	x := f.x
 	ch := &mailbox.Changes{State: f.state(), Known: since >= x.horizon}
 	if ch.Known {
+		var gone mailbox.UIDSetBuilder
 		for _, e := range x.expunges {
 			if e.at > since {
-				ch.Expunged = ch.Expunged.Union(e.uids)
+				gone.AddSet(e.uids)
 			}
 		}
+		ch.Expunged = gone.Set()
 	}
 	var metas []mailbox.Meta
 	if since < x.modSeq {
@@ -197,9 +200,6 @@ func (m *handle) appendUID(ctx context.Context, validity uint32, uid mailbox.UID
 		return meta, tooLarge(err)
 	}
 	defer done()
-	if o.Date.IsZero() {
-		o.Date = m.f.store.now()
-	}
 	err = m.run(ctx, true, func(f *folder, h *held) error {
 		if err := f.detect(h); err != nil {
 			return err
@@ -207,7 +207,10 @@ func (m *handle) appendUID(ctx context.Context, validity uint32, uid mailbox.UID
 		if err := f.wish(validity, uid); err != nil {
 			return err
 		}
-		meta, err = f.append(ctx, h, c, o)
+		metas, err := f.append(ctx, h, []newMessage{{c, o}})
+		if err == nil {
+			meta = metas[0]
+		}
 		return err
 	})
 	return meta, err
@@ -234,49 +237,120 @@ func (f *folder) wish(validity uint32, uid mailbox.UID) error {
 	return nil
 }
 
-func (f *folder) append(ctx context.Context, h *held, c goniec.Content, o mailbox.AppendOptions) (meta mailbox.Meta, err error) {
+// AppendAll implements mailbox.MultiAppender: one journal, one sync of the file and one of the index for all. The limit is
+// 10,000 messages: mailbox.ErrTooLarge above.
+func (m *handle) AppendAll(ctx context.Context, msgs iter.Seq2[mailbox.NewMessage, error]) (metas []mailbox.Meta, err error) {
+	if m.f.store.ReadOnly {
+		return nil, mailbox.ErrReadOnly
+	}
+	if m.closed.Load() {
+		return nil, errClosed
+	}
+	var all []newMessage
+	defer func() {
+		for _, one := range all {
+			_ = one.content.(io.Closer).Close()
+		}
+	}()
+	for msg, err := range msgs {
+		if err != nil {
+			return nil, err
+		}
+		if len(all) == maxTogether {
+			return nil, fmt.Errorf("%w: more than %d messages at once", mailbox.ErrTooLarge, maxTogether)
+		}
+		c, err := goniec.Spool(ctx, msg.Msg, m.f.store.maxMessage()) // what is given may not outlast the step
+		if err != nil {
+			return nil, tooLarge(err)
+		}
+		all = append(all, newMessage{c, msg.Options})
+	}
+	if len(all) == 0 {
+		return nil, begin(ctx)
+	}
+	err = m.run(ctx, true, func(f *folder, h *held) error {
+		if err := f.detect(h); err != nil {
+			return err
+		}
+		metas, err = f.append(ctx, h, all)
+		return err
+	})
+	return metas, err
+}
+
+// newMessage is a message that is appended.
+type newMessage struct {
+	content goniec.Content
+	options mailbox.AppendOptions
+}
+
+// append stores messages, all or none.
+func (f *folder) append(ctx context.Context, h *held, all []newMessage) (metas []mailbox.Meta, err error) {
 	grown := *f.x // nothing of the old state is changed but its room for more; after an error it is read again
 	x := &grown
+	x.modSeq++
+	var recs []*record
+	var lines []byte
+	added := make([]entry, len(all))
+	for i, msg := range all {
+		var rec *record
+		if rec, added[i], err = f.planEntry(ctx, x, msg, &lines); err != nil {
+			return nil, err
+		}
+		recs = append(recs, rec)
+	}
+	old := h.info.Size
+	offsets, err := h.append(ctx, recs...)
+	if err != nil {
+		return nil, err
+	}
+	if x.at, err = f.changed(h); err != nil {
+		return nil, errors.Join(err, h.undo(old))
+	}
+	for i := range added {
+		e, rec := &added[i], recs[i]
+		e.offset, e.start = offsets[i], offsets[i]+int64(len(rec.prefix)-blockSize)
+		e.end, e.next = e.offset+rec.size-1, e.offset+rec.size
+		lines = e.appendLine(lines)
+		metas = append(metas, e.meta())
+	}
+	x.entries = append(x.entries, added...)
+	if err := f.commit(lines, x); err != nil {
+		return nil, errors.Join(err, h.undo(old))
+	}
+	return metas, nil
+}
+
+// planEntry makes the record of a message and its entry, but for the place, and gives it the next UID of x.
+func (f *folder) planEntry(ctx context.Context, x *index, msg newMessage, lines *[]byte) (rec *record, e entry, err error) {
+	o := msg.options
+	if o.Date.IsZero() {
+		o.Date = f.store.now()
+	}
 	flags, known, err := mailbox.AssignKeywords(x.keywords, mailbox.MaxKeywords, o.Flags)
 	if err != nil {
-		return meta, err
+		return nil, e, err
 	}
 	if x.next == mailbox.MaxUID {
-		return meta, mailbox.ErrUIDRange
+		return nil, e, mailbox.ErrUIDRange
 	}
-	from := FromLine{Date: o.Date}
-	rec, err := plan(ctx, f.dialect, from, c, statusBlock(flags.List(known)))
-	if err != nil {
-		return meta, err
+	if rec, err = plan(ctx, f.dialect, FromLine{Date: o.Date}, msg.content, statusBlock(flags.List(known))); err != nil {
+		return nil, e, err
 	}
 	sum := &sumWriter{}
 	if err := rec.body(ctx, sum); err != nil {
-		return meta, err
+		return nil, e, err
 	}
-	var lines []byte
 	for _, k := range known[len(x.keywords):] {
-		lines = appendKeyword(lines, k)
+		*lines = appendKeyword(*lines, k)
 	}
-	old := h.info.Size
-	at, err := h.append(ctx, rec)
-	if err != nil {
-		return meta, err
-	}
-	if x.at, err = f.changed(h); err != nil {
-		return meta, errors.Join(err, h.undo(old))
-	}
-	x.modSeq++
-	e := entry{
-		uid: x.next, modSeq: x.modSeq, offset: at, start: at + int64(len(rec.prefix)-blockSize), end: at + rec.size - 1, next: at + rec.size,
-		size: c.Size(), date: truncated(o.Date), saved: f.store.now().Unix(), sum: sum.sum, flags: flags, seen: shown(flags, known), own: true,
+	e = entry{
+		uid: x.next, modSeq: x.modSeq, size: msg.content.Size(), date: truncated(o.Date), saved: f.store.now().Unix(),
+		sum: sum.sum, flags: flags, seen: shown(flags, known), own: true,
 	}
 	x.next++
-	x.keywords, x.entries = known, append(x.entries, e)
-	lines = e.appendLine(lines)
-	if err := f.commit(lines, x); err != nil {
-		return meta, errors.Join(err, h.undo(old))
-	}
-	return e.meta(), nil
+	x.keywords = known
+	return rec, e, nil
 }
 
 // undo cuts off what was appended and can not be acknowledged.

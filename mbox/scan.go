@@ -130,7 +130,7 @@ func (e *entry) message(file io.ReaderAt, d Dialect) (io.Reader, error) {
 		continue
 	}
 	raw := r.buf[r.r:r.w]
-	if left := e.end - e.offset - (r.base + int64(r.r)); int64(len(raw)) > left {
+	if left := max(e.end-e.offset-(r.base+int64(r.r)), 0); int64(len(raw)) > left {
 		raw = raw[:left]
 	}
 	raw = raw[:min(len(raw), maxLengthHeader)]

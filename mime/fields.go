@@ -28,35 +28,40 @@ func (h *headerState) reset(message bool) {
 	h.present = 0
 }
 
-// beginField takes the first piece of a field; false means that raw is no field and the body
-// begins with it.
-func (p *parser) beginField(raw []byte) bool {
+// beginField takes the first piece of a field, whose name has n octets and whose value begins at body.
+func (p *parser) beginField(raw []byte, n, body int) {
 	h := &p.header
-	n, body := splitField(raw)
-	if n == 0 {
-		if h.fields > 0 || !mayPrecedeFields(raw) {
-			return false
-		}
-		p.malformed(raw)
-		return true
-	}
 	h.fields++
 	h.open = fieldOther
 	p.count(raw)
 	id := interpreted(raw[:n])
 	if h.muted || id == fieldOther || id < envelopeFields && !h.message {
-		return true
+		return
 	}
 	if h.present&(1<<id) != 0 {
 		p.warn(WarnDuplicateField, p.scan.pos()-int64(len(raw)), len(p.out.Parts)-1)
-		return true
+		return
 	}
 	h.open = id
 	h.present |= 1 << id
 	from := len(h.text)
 	h.text = appendUnfolded(h.text, raw[body:])
 	h.values[id] = span{from, len(h.text)}
-	return true
+}
+
+// oddLine decides about a line in a header that is no field, after so many fields: it belongs there, and is returned, or
+// the body begins with it, and it is put back. Like Postfix, sendmail and Python, the body does;
+// unless a field follows that belongs into a header, for then the line is a badly wrapped one.
+func (s *scanner) oddLine(raw []byte, fields int, unfinished bool) ([]byte, bool) {
+	if fields == 0 && mayPrecedeFields(raw) {
+		return raw, true
+	}
+	n := len(raw)
+	s.unread(n)
+	if fields == 0 || unfinished || !wellKnown(s.peekLine(n)) {
+		return nil, false
+	}
+	return s.take(n), true
 }
 
 // splitField returns the length of a field's name and where its body begins; 0, 0 if there is

@@ -127,7 +127,11 @@ func FuzzHeader(f *testing.F) {
 		}
 		again, err := ReadHeader(strings.NewReader(block), Options{})
 		require.NoError(t, err)
-		require.Equal(t, ParseHeader([]byte(block)), again)
+		// A line that is no field ends a message's header; in a block it is a field without name.
+		require.True(t, strings.HasPrefix(before, string(again.Bytes())))
+		if rest := ParseHeader([]byte(before)[len(again.Bytes()):]); rest.Len() > 0 {
+			require.Empty(t, rest.Field(0).Name())
+		}
 	})
 }
 

@@ -133,7 +133,7 @@ func fieldLen(s string) int {
 }
 
 // ReadHeader reads a header block from r, its empty line included, within the header limits of
-// o. It may read past the block. The error is one of reading, or *Warning where a limit is
+// o. It ends where Parse says that the body begins, also where the empty line is missing. It may read past the block. The error is one of reading, or *Warning where a limit is
 // exceeded: a header that was cut must not be taken for the whole.
 func ReadHeader(r io.Reader, o Options) (*Header, error) {
 	l := o.limits()
@@ -141,10 +141,14 @@ func ReadHeader(r io.Reader, o Options) (*Header, error) {
 	s.start(r)
 	defer s.release()
 	var block []byte
-	for n, unfinished := 0, false; ; n++ {
-		raw, ev, more := s.field(unfinished)
-		block, unfinished = append(block, raw...), more
-		if ev == headerBlank || ev == headerEOF {
+	for n, inside := 0, false; ; n++ {
+		raw, ev, unfinished := s.field(inside)
+		more := ev == headerField || ev == headerMore
+		if name, _ := splitField(raw); ev == headerField && name == 0 {
+			raw, more = s.oddLine(raw, n, unfinished)
+		}
+		block, inside = append(block, raw...), unfinished
+		if !more {
 			break
 		}
 		if int64(len(block)) > l.header || n >= l.fields {

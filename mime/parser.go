@@ -130,29 +130,27 @@ func (p *parser) next() (event, []byte) {
 	return evEnd, nil
 }
 
-// headerStep reads one field or ends the header. Like Postfix, sendmail and Python, it takes a
-// line that is no field for the first of the body; unless a field follows that belongs into a
-// header, for then the line is a badly wrapped one.
+// headerStep reads one field or ends the header.
 func (p *parser) headerStep() (event, []byte, bool) {
 	h := &p.header
 	raw, ev, unfinished := p.scan.field(h.inside)
 	switch ev {
 	case headerField:
-		h.inside = unfinished
-		if !p.beginField(raw) {
-			n := len(raw)
-			p.scan.unread(n)
-			if h.fields > 0 && !unfinished && wellKnown(p.scan.peekLine(n)) {
-				raw = p.scan.take(n)
-				p.malformed(raw)
-				return evField, raw, true
-			}
-			h.inside = false
-			p.warn(WarnMissingBlankLine, p.scan.pos(), len(p.out.Parts)-1)
-			p.openBody()
-			return evBody, nil, true
+		n, body := splitField(raw)
+		if n > 0 {
+			h.inside = unfinished
+			p.beginField(raw, n, body)
+			return evField, raw, true
 		}
-		return evField, raw, true
+		if raw, ok := p.scan.oddLine(raw, h.fields, unfinished); ok {
+			h.inside = unfinished
+			p.malformed(raw)
+			return evField, raw, true
+		}
+		h.inside = false
+		p.warn(WarnMissingBlankLine, p.scan.pos(), len(p.out.Parts)-1)
+		p.openBody()
+		return evBody, nil, true
 	case headerMore:
 		h.inside = unfinished
 		p.continueField(raw)

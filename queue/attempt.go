@@ -17,6 +17,7 @@ import (
 const (
 	expiredText = "delivery time expired"
 	delayedText = "delivery is delayed"
+	overdueText = "not delivered in the time that the sender set"
 )
 
 // outcome is what became of one recipient.
@@ -77,16 +78,14 @@ func (a *attempt) try(ctx context.Context, body Body) {
 	for _, r := range l.Rcpts {
 		env.To = append(env.To, l.Envelope.To[r])
 	}
-	if env.ID == "" {
-		env.ID = string(l.ID)
-	}
+	env.ID = string(l.ID) // as in listing and log; the Envelope's own may be anything, where it was not free or did not fit
 	tryCtx, cancel := ctx, context.CancelFunc(func() {})
 	if a.q.o.timeout > 0 {
 		tryCtx, cancel = context.WithTimeout(ctx, a.q.o.timeout)
 	}
 	defer cancel()
 	done := &successes{}
-	err := a.q.guard("Deliverer", func() error {
+	err := a.q.guard("Deliverer", l.Kind, func() error {
 		return a.q.Deliverer.Deliver(context.WithValue(tryCtx, successKey{}, done), env, goniec.NewReader(body))
 	})
 	a.cancelled = ctx.Err() != nil && err != nil
@@ -174,7 +173,7 @@ func (a *attempt) settle(ctx context.Context, body Body) {
 		a.due = a.nextTry()
 	}
 	st.Due = a.due
-	late := a.q.o.delay > 0 && len(st.Open) > 0 && !a.l.Noticed && !a.now.Before(a.l.Since.Add(a.q.o.delay))
+	late := len(st.Open) > 0 && !a.l.Noticed && a.isLate()
 	st.Noticed = st.Noticed || late
 	st.New = a.reports(body, late)
 	if !a.commit(ctx, st) {
@@ -186,21 +185,37 @@ func (a *attempt) settle(ctx context.Context, body Body) {
 		for _, g := range m.Groups {
 			a.q.sched.mark(g.Dest, false)
 		}
-		a.q.event(Event{Kind: Reported, ID: a.l.ID, From: a.l.Envelope.From})
+		a.q.event(Event{Kind: Reported, ID: a.l.ID, From: a.l.Envelope.From, kind: a.l.Kind})
 	}
 	if a.toldDelay && a.l.Kind == KindMail {
 		a.q.Notice(NoticeDelay, fmt.Sprintf("%s from %s for %s is delayed", a.l.ID, a.l.Envelope.From.Path(), oneLine(a.l.Dest)))
 	}
 	if a.toldDelay {
-		a.q.event(Event{Kind: Delayed, ID: a.l.ID, From: a.l.Envelope.From, Dest: a.l.Dest})
+		a.q.event(Event{Kind: Delayed, ID: a.l.ID, From: a.l.Envelope.From, Dest: a.l.Dest, kind: a.l.Kind})
 	}
 }
 
-// nextTry is when the deferred recipients are tried again: the last time when the message expires.
+// isLate reports whether the sender is owed a report of the delay.
+func (a *attempt) isLate() bool {
+	if a.q.o.delay > 0 && !a.now.Before(a.l.Since.Add(a.q.o.delay)) {
+		return true
+	}
+	by := a.l.Envelope.DeliverBy
+	return by != nil && !by.Return && !a.now.Before(by.Deadline)
+}
+
+// nextTry is when the deferred recipients are tried again: the last time when the message expires, and once when the
+// sender's deadline is over.
 func (a *attempt) nextTry() time.Time {
 	due := a.now.Add(a.q.backoff(a.l.Attempts + 1))
-	if end := a.expiry(); due.After(end) && end.After(a.now) {
-		due = end
+	ends := [...]time.Time{a.expiry(), {}}
+	if by := a.l.Envelope.DeliverBy; by != nil {
+		ends[1] = by.Deadline
+	}
+	for _, end := range ends {
+		if due.After(end) && end.After(a.now) {
+			due = end
+		}
 	}
 	return due
 }
@@ -220,7 +235,9 @@ func (a *attempt) commit(ctx context.Context, st Settlement) bool {
 			q.o.logger.Warn("queue: the outcome comes too late; it may be tried again", "id", string(a.l.ID))
 			return false
 		}
-		q.Notice(NoticeResource, "an outcome can not be recorded: "+err.Error())
+		if a.l.Kind != KindNotice {
+			q.Notice(NoticeResource, "an outcome can not be recorded: "+err.Error())
+		}
 		q.o.logger.Error("queue: outcome not recorded; trying again", "id", string(a.l.ID), "err", err)
 		select {
 		case <-time.After(wait):
@@ -239,7 +256,7 @@ func (a *attempt) tell() {
 	for _, o := range a.outcomes {
 		e := Event{
 			Kind: o.kind, ID: l.ID, From: l.Envelope.From, Rcpt: o.to.Address, Dest: l.Dest, Attempt: l.Attempts + 1,
-			Err: o.err, Reason: shownReason(o.reason),
+			Err: o.err, Reason: shownReason(o.reason), kind: l.Kind,
 		}
 		if o.kind == Deferred {
 			e.Due, e.GiveUp = a.due, a.expiry()
@@ -253,22 +270,6 @@ func (a *attempt) tell() {
 		q.event(e)
 		a.noteOutcome(&o)
 	}
-}
-
-// Text says what happened to a recipient in one line, the same in log and listing:
-// "deferred bob@x.example: mx2.x.example said 451 4.7.1 greylisted; try 2 at 10:31; give up 26 Nov".
-func (e *Event) Text() string {
-	s := e.Kind.String()
-	if !e.Rcpt.IsZero() {
-		s += " " + e.Rcpt.String()
-	}
-	if e.Reason != "" {
-		s += ": " + e.Reason
-	}
-	if e.Kind == Deferred && !e.Due.IsZero() {
-		s += fmt.Sprintf("; try %d at %s; give up %s", e.Attempt+1, e.Due.Format("15:04"), e.GiveUp.Format("2 Jan"))
-	}
-	return s
 }
 
 // maxReason is how much of a reply is kept.

@@ -29,7 +29,7 @@ func (s *FileStore) snapshot(id uint64) (*op, error) {
 			attempts: j.attempts, due: j.due, flags: j.flags & flagMask,
 		})
 	}
-	o.since, o.kind, o.prio, o.big, o.key = last.op.since, last.op.kind, last.op.prio, last.op.big, last.op.key
+	o.since, o.kind, o.prio, o.big, o.by, o.key = last.op.since, last.op.kind, last.op.prio, last.op.big, last.op.by, last.op.key
 	o.data = withReasons(last.op.data, reasons)
 	return o, nil
 }

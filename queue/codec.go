@@ -5,6 +5,8 @@ import (
 	"errors"
 	"slices"
 	"time"
+
+	"github.com/goniec-mail/goniec"
 )
 
 // A record of the log is a transaction: one or more operations that happen together. Its payload is
@@ -37,6 +39,7 @@ type op struct {
 	kind   Kind
 	prio   int8
 	big    bool // the body is a file of its own
+	by     deadline
 	key    keyHash
 	groups []groupState // put: all; outcome: one; attempt: many, with ids in ids
 	ids    []uint64
@@ -54,6 +57,19 @@ type op struct {
 }
 
 type keyHash [16]byte
+
+// deadline is the Envelope's DeliverBy; the zero value is none.
+type deadline struct {
+	at   uint32
+	back bool // mode R: return to sender
+}
+
+func deadlineOf(env *goniec.Envelope) deadline {
+	if env.DeliverBy == nil {
+		return deadline{}
+	}
+	return deadline{max(secondsUp(env.DeliverBy.Deadline), 1), env.DeliverBy.Return}
+}
 
 // groupState is all that is known of a group.
 type groupState struct {
@@ -87,9 +103,12 @@ func appendHead(dst []byte, o *op) []byte {
 	case opPut:
 		dst = binary.LittleEndian.AppendUint64(dst, o.id)
 		dst = binary.AppendUvarint(dst, uint64(o.since))
-		dst = append(dst, byte(o.kind), byte(o.prio), bit(o.big)|bit(o.key != keyHash{})<<1)
+		dst = append(dst, byte(o.kind), byte(o.prio), bit(o.big)|bit(o.key != keyHash{})<<1|bit(o.by.at != 0)<<2|bit(o.by.back)<<3)
 		if o.key != (keyHash{}) {
 			dst = append(dst, o.key[:]...)
+		}
+		if o.by.at != 0 {
+			dst = binary.AppendUvarint(dst, uint64(o.by.at))
 		}
 		dst = binary.AppendUvarint(dst, uint64(len(o.groups)))
 		for i := range o.groups {
@@ -272,6 +291,9 @@ func (c *cursor) put(o *op) {
 	o.big = bits&1 != 0
 	if bits&2 != 0 {
 		copy(o.key[:], c.take(16))
+	}
+	if bits&4 != 0 {
+		o.by = deadline{c.small(), bits&8 != 0}
 	}
 	for range c.count() {
 		g := o.grow()

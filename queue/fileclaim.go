@@ -77,7 +77,7 @@ func (s *FileStore) Claim(ctx context.Context, r ClaimRequest) ([]Lease, error) 
 		}
 		leases = append(leases, l)
 	}
-	if len(leases) == 0 || !r.ArrivedBefore.IsZero() {
+	if len(leases) == 0 || r.aged() {
 		return leases, nil
 	}
 	// The attempt is on record before it begins, for blame; a power cut may forget it.
@@ -113,6 +113,8 @@ func (s *FileStore) pick(r ClaimRequest) ([]uint32, error) {
 		}
 	case !r.ArrivedBefore.IsZero():
 		picked = s.x.aged(seconds(r.ArrivedBefore), r.Unnoticed, limit)
+	case !r.DeadlineBefore.IsZero():
+		picked = s.x.overdue(seconds(r.DeadlineBefore), limit)
 	default:
 		s.x.promote(seconds(r.Now))
 		d, ok := s.x.destByID[r.Dest]
@@ -183,6 +185,17 @@ func (x *index) aged(before uint32, unnoticed bool, limit int) []uint32 {
 		j := x.job(n)
 		if (j.state == jobWaiting || j.state == jobReady) && j.since < before &&
 			(!unnoticed || j.flags&flagNoticed == 0) {
+			found = append(found, n)
+		}
+	}
+	return found
+}
+
+// overdue finds free jobs whose deadline is before a time, as ClaimRequest.DeadlineBefore says.
+func (x *index) overdue(before uint32, limit int) (found []uint32) {
+	for n, by := range x.by {
+		j := x.job(n)
+		if len(found) < limit && by.at < before && (j.state == jobWaiting || j.state == jobReady) && (by.back || j.flags&flagNoticed == 0) {
 			found = append(found, n)
 		}
 	}

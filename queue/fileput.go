@@ -131,7 +131,7 @@ func appendEnvelope(dst []byte, e *goniec.Envelope) []byte {
 
 // build reads the body and makes the put operation. The caller calls putDone when it is of no use any more.
 func (s *FileStore) build(ctx context.Context, m *Message) (*op, error) {
-	o := &op{typ: opPut, kind: m.Kind, prio: m.Envelope.Priority, since: s.sinceOf(m)}
+	o := &op{typ: opPut, kind: m.Kind, prio: m.Envelope.Priority, since: s.sinceOf(m), by: deadlineOf(m.Envelope)}
 	if m.Key != "" {
 		o.key = hashKey(m.Key)
 	}

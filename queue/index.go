@@ -15,6 +15,7 @@ type index struct {
 	multi map[uint32]*multi // jobs that are not simply group 0 with recipient 0
 	// many finds the jobs of mailings, whose chains are too long to be walked for every outcome.
 	many map[started]uint32
+	by   map[uint32]deadline // of the few jobs that have one
 
 	dests    []dest
 	destByID map[string]uint32
@@ -81,7 +82,8 @@ const chunkSize = 4096
 
 func newIndex() *index {
 	return &index{
-		used: 1, multi: map[uint32]*multi{}, many: map[started]uint32{}, dests: make([]dest, 1), destByID: map[string]uint32{},
+		used: 1, multi: map[uint32]*multi{}, many: map[started]uint32{}, by: map[uint32]deadline{},
+		dests: make([]dest, 1), destByID: map[string]uint32{},
 		leases: map[uint32]*lease{}, deaths: map[uint64]uint8{}, keys: map[keyHash]keyEntry{},
 	}
 }
@@ -166,6 +168,9 @@ func (x *index) put(o *op, at loc) bool {
 		}
 		j.dest = x.useDest(g.dest)
 		x.setRcpts(n, g.n, g.rcpts)
+		if o.by.at != 0 {
+			x.by[n] = o.by
+		}
 		x.chain(n, last)
 		last = n
 		x.park(n)
@@ -249,6 +254,7 @@ func (x *index) done(n uint32) bool {
 	x.unchain(n)
 	x.dropDest(j.dest)
 	delete(x.multi, n)
+	delete(x.by, n)
 	delete(x.leases, n)
 	*j = job{next: x.free}
 	x.free = n

@@ -63,17 +63,26 @@ func (q *Queue) Cat(ctx context.Context, id ID, w io.Writer) error {
 
 // Hold keeps a message from further attempts until Release. An attempt under way goes on. ErrNotFound.
 func (q *Queue) Hold(ctx context.Context, id ID) error {
-	return q.Store.Update(ctx, id, Change{Op: Hold})
+	return q.told(Held, id, q.Store.Update(ctx, id, Change{Op: Hold}))
 }
 
 // Release ends Hold, and gives a corrupt message another chance. ErrNotFound.
 func (q *Queue) Release(ctx context.Context, id ID) error {
-	return q.changed(q.Store.Update(ctx, id, Change{Op: Release}))
+	return q.changed(q.told(Released, id, q.Store.Update(ctx, id, Change{Op: Release})))
 }
 
 // Delete removes a message without a report. ErrNotFound.
 func (q *Queue) Delete(ctx context.Context, id ID) error {
-	return q.Store.Update(ctx, id, Change{Op: Remove})
+	return q.told(Removed, id, q.Store.Update(ctx, id, Change{Op: Remove}))
+}
+
+// told makes an event of what somebody did, unless it failed.
+func (q *Queue) told(kind EventKind, id ID, err error) error {
+	if err == nil {
+		q.init()
+		q.event(Event{Kind: kind, ID: id})
+	}
+	return err
 }
 
 // Flush tries a message at once, whatever its back-off and that of its destinations. Held messages stay held.

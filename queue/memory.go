@@ -74,7 +74,7 @@ func (s *Memory) put(m Message, body []byte) ID {
 		return id
 	}
 	id := ID(m.Envelope.ID)
-	for _, taken := s.msgs[id]; taken || id == ""; _, taken = s.msgs[id] {
+	for _, fits := parseID(id); !fits || s.msgs[id] != nil; _, fits = parseID(id) {
 		id = ID(goniec.NewID())
 	}
 	if m.Since.IsZero() {
@@ -176,6 +176,9 @@ func (s *Memory) Claim(_ context.Context, r ClaimRequest) ([]Lease, error) {
 			ok = m.entry.ID == r.ID && j.free()
 		case !r.ArrivedBefore.IsZero():
 			ok = j.tryable() && m.entry.Since.Before(r.ArrivedBefore) && !(r.Unnoticed && j.Noticed)
+		case !r.DeadlineBefore.IsZero():
+			by := m.entry.Envelope.DeliverBy
+			ok = j.tryable() && by != nil && by.Deadline.Before(r.DeadlineBefore) && (by.Return || !j.Noticed)
 		default:
 			ok = j.tryable() && j.Dest == r.Dest && !j.Due.After(r.Now)
 		}

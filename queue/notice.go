@@ -3,6 +3,8 @@ package queue
 import (
 	"bytes"
 	"fmt"
+	"math/bits"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -25,15 +27,38 @@ const (
 	NoticeSoftware                     // a panic, or another bug
 )
 
+var noticeNames = [...]string{"bounce", "delay", "policy", "protocol", "resource", "software"}
+
 // String returns the names of the classes: "bounce", "resource, software".
 func (n Notices) String() string {
 	var names []string
-	for i, name := range [...]string{"bounce", "delay", "policy", "protocol", "resource", "software"} {
+	for i, name := range noticeNames {
 		if n&(1<<i) != 0 {
 			names = append(names, name)
 		}
 	}
 	return strings.Join(names, ", ")
+}
+
+// MarshalText implements encoding.TextMarshaler; it is String.
+func (n Notices) MarshalText() ([]byte, error) { return []byte(n.String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler: it reads names with commas between, as in flags and configuration files. No name at
+// all is no class.
+func (n *Notices) UnmarshalText(text []byte) error {
+	var all Notices
+	for name := range strings.SplitSeq(string(text), ",") {
+		if name = strings.TrimSpace(name); name == "" {
+			continue
+		}
+		i := slices.Index(noticeNames[:], name)
+		if i < 0 {
+			return fmt.Errorf("no class of notices %q; there are %s", name, strings.Join(noticeNames[:], ", "))
+		}
+		all |= 1 << i
+	}
+	*n = all
+	return nil
 }
 
 const (
@@ -57,7 +82,8 @@ type noticeClass struct {
 
 // Notice tells Postmaster of an event, if its class is on in Notices: at once, or together with others when
 // that class was told of in the last ten minutes. text is one line. It does not wait. Notices are sent while Run runs; they are
-// never about notices, and are lost with the process when they were not yet sent.
+// never about notices, wait for the next ten minutes when they can not be queued, and are lost with the process when they were not yet
+// sent.
 func (q *Queue) Notice(class Notices, text string) {
 	if q.Postmaster.IsZero() || q.Notices&class == 0 {
 		return
@@ -119,8 +145,19 @@ func (q *Queue) sendNotice(class Notices, lines []string, more int) {
 		}
 	}
 	if err != nil {
-		q.o.logger.Error("queue: notice to postmaster lost", "class", class.String(), "err", err)
+		q.o.logger.Error("queue: notice to postmaster put off", "class", class.String(), "err", err)
+		q.notes.putBack(class, lines, more)
 	}
+}
+
+// putBack keeps what could not be queued, for want of space perhaps, for the next notice of the class.
+func (n *noticeState) putBack(class Notices, lines []string, more int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	c := &n.classes[bits.TrailingZeros8(uint8(class))]
+	all := append(lines, c.lines...)
+	c.lines = all[:min(len(all), noticeLines)]
+	c.more += more + len(all) - len(c.lines)
 }
 
 func (q *Queue) writeNotice(class Notices, text string) ([]byte, error) {

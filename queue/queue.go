@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime/debug"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -77,6 +78,9 @@ type Queue struct {
 	// Event is told what happens, one call at a time for each message but not over all. It should
 	// return soon. nil = nobody is told.
 	Event func(Event)
+	// History keeps events for Past, when the message may be long gone. nil = nothing is kept. The Queue does not
+	// close it.
+	History History
 	// Now is the wall clock, for dates that are shown and kept. Intervals are measured by the
 	// monotonic clock, so that a jump of the wall clock changes nothing while the Queue runs.
 	// nil = time.Now.
@@ -187,12 +191,15 @@ type Options struct {
 	Hold bool
 }
 
-// Enqueue is Deliver for programs: it returns the ID. Errors are as for goniec.Deliverer: 452 4.3.1 when
+// Enqueue is Deliver for programs: it returns the ID. Errors are as for goniec.Deliverer: 553 5.1.3 or 554 5.5.1 without recipients, 452 4.3.1 when
 // there is no space, 451 4.3.2 when the Queue is closed; an error of msg as it is.
 func (q *Queue) Enqueue(ctx context.Context, env *goniec.Envelope, msg io.Reader, o Options) (ID, error) {
 	q.init()
 	if q.sched.closing() {
 		return "", goniec.NewStatus(451, goniec.EnhancedCode{4, 3, 2}, "the queue is closed").WithCause(ErrClosed)
+	}
+	if err := checkRcpts(env); err != nil {
+		return "", err
 	}
 	m := Message{Envelope: env, Groups: q.groups(env, nil), Body: msg, Key: o.Key, Hold: o.Hold, Since: q.now()}
 	if env.HoldUntil.After(m.Since) {
@@ -210,6 +217,19 @@ func (q *Queue) Enqueue(ctx context.Context, env *goniec.Envelope, msg io.Reader
 	}
 	q.announce(id, &m)
 	return id, nil
+}
+
+// checkRcpts refuses what nobody could deliver, and no store could read again.
+func checkRcpts(env *goniec.Envelope) error {
+	if len(env.To) == 0 {
+		return goniec.NewStatus(554, goniec.EnhancedCode{5, 5, 1}, "no recipients")
+	}
+	for i := range env.To {
+		if env.To[i].Address.IsZero() {
+			return goniec.NewStatus(553, goniec.EnhancedCode{5, 1, 3}, "a recipient has no address")
+		}
+	}
+	return nil
 }
 
 // announce tells the scheduler and the log of a new message.
@@ -257,6 +277,13 @@ func (q *Queue) VerifyRcpt(ctx context.Context, env *goniec.Envelope, to *goniec
 	return v.VerifyRcpt(ctx, env, to)
 }
 
+// Promises are the lines of an EHLO reply for promises that a Queue keeps, but that are for submission servers,
+// not for strangers (see smtp.Offer): DELIVERBY with the shortest time for mode R, and MT-PRIORITY. It keeps
+// FUTURERELEASE too, whose limits smtp.FutureRelease announces.
+func Promises() []string {
+	return []string{"DELIVERBY " + strconv.Itoa(int(sweepEvery/time.Second)), "MT-PRIORITY"}
+}
+
 // Extensions names the ESMTP extensions whose promises the Queue keeps: smtp.Receiver asks. REQUIRETLS and
 // others that need the next hop are up to the Deliverer, which is asked too.
 func (q *Queue) Extensions() []string {
@@ -274,12 +301,15 @@ func (q *Queue) Extensions() []string {
 // Panics tells how many panics of Deliverer, Route, Event and ReportText were survived.
 func (q *Queue) Panics() int64 { return q.panics.Load() }
 
-// guard runs a function of somebody else; a panic becomes an error.
-func (q *Queue) guard(what string, f func() error) (err error) {
+// guard runs a function of somebody else; a panic becomes an error. kind is that of the message in hand: of a panic over a notice there
+// is no notice, which would only bring the next one.
+func (q *Queue) guard(what string, kind Kind, f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			q.panics.Add(1)
-			q.Notice(NoticeSoftware, fmt.Sprintf("panic in %s: %v", what, p))
+			if kind != KindNotice {
+				q.Notice(NoticeSoftware, fmt.Sprintf("panic in %s: %v", what, p))
+			}
 			q.o.logger.Error("panic", "in", what, "panic", p, "stack", string(debug.Stack()))
 			err = &panicError{what, p}
 		}
@@ -294,53 +324,3 @@ type panicError struct {
 }
 
 func (e *panicError) Error() string { return "panic in " + e.what }
-
-// event tells the callback.
-func (q *Queue) event(e Event) {
-	if q.Event == nil {
-		return
-	}
-	e.At = q.wall()
-	_ = q.guard("Event", func() error {
-		q.Event(e)
-		return nil
-	})
-}
-
-// EventKind says what happened.
-type EventKind uint8
-
-// Kinds of events. Deferred, Delivered, Failed and Expired are told for each recipient, the others for a message.
-const (
-	Queued EventKind = iota + 1
-	Deferred
-	Delivered
-	Failed  // refused for good
-	Expired // given up
-	Delayed // the sender has been told of a delay
-	Reported
-)
-
-// String returns the kind as in logs: "queued", …
-func (k EventKind) String() string {
-	names := [...]string{"unknown", "queued", "deferred", "delivered", "failed", "expired", "delayed", "reported"}
-	if int(k) < len(names) {
-		return names[k]
-	}
-	return names[0]
-}
-
-// Event is something that happened to a message.
-type Event struct {
-	Kind    EventKind
-	ID      ID
-	From    goniec.Address
-	Rcpt    goniec.Address // zero for events of the whole message
-	Dest    string
-	Attempt int       // from 1
-	Err     error     // why Deferred, Failed or Expired; nil where there was no attempt
-	Reason  string    // the same for people
-	Due     time.Time // of Deferred: the next attempt
-	GiveUp  time.Time // of Deferred
-	At      time.Time // wall clock
-}

@@ -132,6 +132,50 @@ func TestQ08_PartialSuccess(t *testing.T) {
 	})
 }
 
+// What nobody could deliver is refused, by every store, and not accepted and lost sight of.
+func TestEnqueueRefuses(t *testing.T) {
+	for _, store := range []Store{memStore(t), &Memory{}} {
+		q := &Queue{Store: store, Deliverer: goniec.Discard()}
+		for want, to := range map[int][]goniec.Recipient{554: nil, 553: {{Address: goniec.MustAddress("a@x.example")}, {}}} {
+			err := q.Deliver(t.Context(), &goniec.Envelope{To: to}, strings.NewReader(testBody))
+			require.Equal(t, want, goniec.StatusOf(err).Code)
+			require.True(t, goniec.Permanent(err))
+		}
+		require.Zero(t, left(t, store))
+	}
+}
+
+// The Deliverer gets the ID of the listing: an Envelope's own may be taken, or be a path for a Deliverer that makes file names of it.
+func TestDeliveredID(t *testing.T) {
+	for _, makeStore := range []func(t *testing.T) Store{func(t *testing.T) Store { return memStore(t) }, func(*testing.T) Store { return &Memory{} }} {
+		synctest.Test(t, func(t *testing.T) {
+			s := &sink{}
+			q := &Queue{Store: makeStore(t), Deliverer: s}
+			good := goniec.NewID()
+			var want, got []string
+			for _, given := range []string{"", good, good, "../../etc/x", "a\r\nb", "x\x00", strings.Repeat("x", 1000)} {
+				env := testEnvelope(t, "a@x.example")
+				env.ID = given
+				id, err := q.Enqueue(t.Context(), env, strings.NewReader(testBody), Options{})
+				require.NoError(t, err)
+				require.Regexp(t, "^[0-9A-Z]{12}$", string(id))
+				want = append(want, string(id))
+			}
+			require.Equal(t, good, want[1])
+			require.NotEqual(t, good, want[2])
+			done := make(chan error, 1)
+			go func() { done <- q.Run(context.Background()) }()
+			time.Sleep(time.Minute)
+			require.NoError(t, q.Shutdown(context.Background()))
+			<-done
+			for _, c := range s.calls() {
+				got = append(got, c.env.ID)
+			}
+			require.ElementsMatch(t, want, got)
+		})
+	}
+}
+
 func TestExpiry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &sink{whole: func(env *goniec.Envelope) error {

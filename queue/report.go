@@ -227,10 +227,38 @@ func (q *Queue) dsn(a *attempt, action string, rcpts []outcome, body Body) *mime
 		}
 		r.Rcpts = append(r.Rcpts, ReportRcpt{Address: o.to.Address, Status: code, Reason: reason})
 	}
-	if err := q.guard("ReportText", func() error { d.Text = q.o.text(r); return nil }); err != nil {
+	if plain(env, rcpts) {
+		d.ReceivedFromMTA.Value = onlyASCII(d.ReceivedFromMTA.Value)
+		for i := range d.Recipients {
+			x := &d.Recipients[i]
+			x.RemoteMTA.Value, x.Diagnostic.Value = onlyASCII(x.RemoteMTA.Value), onlyASCII(x.Diagnostic.Value)
+		}
+	}
+	if err := q.guard("ReportText", a.l.Kind, func() error { d.Text = q.o.text(r); return nil }); err != nil {
 		d.Text = ReportText(r)
 	}
 	return d
+}
+
+// plain reports whether sender and recipients are ASCII. They get the form of RFC 3464, which every program reads, though a server
+// answered in its own language: RFC 6533's is for those who write such addresses. The text for people has the reply as it was.
+func plain(env *goniec.Envelope, rcpts []outcome) bool {
+	for _, o := range rcpts {
+		if !o.to.Address.IsASCII() || !isASCII(o.to.ORcpt.Address) {
+			return false
+		}
+	}
+	return env.From.IsASCII()
+}
+
+// onlyASCII replaces what is not.
+func onlyASCII(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r >= 0x80 {
+			return '?'
+		}
+		return r
+	}, s)
 }
 
 // headersOnly follows RET (RFC 3461 §4.3); it speaks of failures only, others return the header.
@@ -241,7 +269,10 @@ func (q *Queue) headersOnly(env *goniec.Envelope, size int64, action string) boo
 func (q *Queue) dsnRcpt(a *attempt, action string, o *outcome) mime.DSNRecipient {
 	x := mime.DSNRecipient{
 		FinalRecipient: mime.Typed{Value: o.to.Address.String()}, Action: action, Status: dsnStatus(action, o),
-		LastAttempt: q.wall(), FinalLogID: string(a.l.ID),
+		FinalLogID: string(a.l.ID),
+	}
+	if a.why == "" { // else it was another time, or never
+		x.LastAttempt = q.wall()
 	}
 	if or := o.to.ORcpt; or.Type != "" && or.Address != "" {
 		x.OriginalRecipient = mime.Typed{Type: clean(or.Type), Value: clean(or.Address)}

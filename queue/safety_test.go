@@ -279,7 +279,7 @@ func TestQ07_ClockJumps(t *testing.T) {
 		kind EventKind
 		at   time.Duration
 	}
-	run := func(t *testing.T, jumps []time.Duration) (out []trace) {
+	run := func(t *testing.T, refusal error, jumps []time.Duration) (out []trace) {
 		synctest.Test(t, func(t *testing.T) {
 			var offset atomic.Int64
 			start := time.Now()
@@ -289,7 +289,7 @@ func TestQ07_ClockJumps(t *testing.T) {
 				if env.From.IsZero() {
 					return nil
 				}
-				return errors.New("connection refused")
+				return refusal
 			}}
 			q := &Queue{
 				Store: memStore(t), Deliverer: s, Hostname: "mx.example.net", Jitter: -1,
@@ -313,11 +313,23 @@ func TestQ07_ClockJumps(t *testing.T) {
 		})
 		return out
 	}
-	calm := run(t, nil)
-	require.Greater(t, len(calm), 100)
-	at1970 := -time.Since(time.Unix(0, 0)) / 2
-	for i, jumps := range [][]time.Duration{{24 * time.Hour}, {-24 * time.Hour}, {at1970}, {24 * time.Hour, -24 * time.Hour, 0, 9 * 24 * time.Hour}} {
-		require.ElementsMatch(t, calm, run(t, jumps), "jumps %d", i)
+	for name, refusal := range map[string]error{
+		"dead destination": errors.New("connection refused"), "greylisted": goniec.NewStatus(451, goniec.EnhancedCode{4, 7, 1}, "wait"),
+	} {
+		calm := run(t, refusal, nil)
+		require.Greater(t, len(calm), 100, name)
+		at := map[EventKind]time.Duration{}
+		for _, e := range calm {
+			at[e.kind] = e.at
+		}
+		// RFC 5321 §4.5.4.1 wants four or five days; whoever waits learns of it after four hours. The sweep comes once a minute, the next
+		// attempt at most 4000 s later.
+		require.Equal(t, 5*24*time.Hour, at[Expired], name)
+		require.InDelta(t, float64(4*time.Hour), float64(at[Delayed]), float64(2*time.Minute), name)
+		at1970 := -time.Since(time.Unix(0, 0)) / 2
+		for i, jumps := range [][]time.Duration{{24 * time.Hour}, {-24 * time.Hour}, {at1970}, {24 * time.Hour, -24 * time.Hour, 0, 9 * 24 * time.Hour}} {
+			require.ElementsMatch(t, calm, run(t, refusal, jumps), "%s, jumps %d", name, i)
+		}
 	}
 }
 

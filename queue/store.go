@@ -133,7 +133,8 @@ type Dest struct {
 	Earliest time.Time // when the first came, or comes, due
 }
 
-// ClaimRequest says which jobs to lease. Exactly one of Dest, ID and ArrivedBefore chooses.
+// ClaimRequest says which jobs to lease. Exactly one of Dest, ID, ArrivedBefore and
+// DeadlineBefore chooses.
 type ClaimRequest struct {
 	// Now is the time by which jobs are due.
 	Now time.Time
@@ -146,11 +147,17 @@ type ClaimRequest struct {
 	// those for which no delay was reported. Held and corrupt jobs are never aged.
 	ArrivedBefore time.Time
 	Unnoticed     bool
+	// DeadlineBefore asks for free jobs, due or not, whose Envelope.DeliverBy is before it; of those that are not
+	// to be returned then (mode N), only the ones for which no delay was reported.
+	DeadlineBefore time.Time
 
 	Max    int           // at most so many; 0 = 1
 	TTL    time.Duration // how long the leases last; 0 = 15 minutes
 	Worker string        // who asks, for people
 }
+
+// aged reports whether the jobs are claimed for their age: no attempt is made, or only the last.
+func (r *ClaimRequest) aged() bool { return !r.ArrivedBefore.IsZero() || !r.DeadlineBefore.IsZero() }
 
 // Lease is a claimed job.
 type Lease struct {

@@ -27,6 +27,7 @@ func (q *Queue) sweep(now time.Time) {
 			q.sweepRounds(ClaimRequest{Now: now, ArrivedBefore: now.Add(-q.o.delay), Unnoticed: true}, q.lateOne)
 		}
 		q.sweepRounds(ClaimRequest{Now: now, ArrivedBefore: now.Add(-q.o.expire)}, q.expireOne)
+		q.sweepRounds(ClaimRequest{Now: now, DeadlineBefore: now}, q.overdueOne)
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.sweeping = false
@@ -54,6 +55,9 @@ func (q *Queue) sweepRounds(r ClaimRequest, each func(*Lease)) {
 			})
 		}
 		wg.Wait()
+		if len(leases) < r.Max {
+			return // what is left was given back
+		}
 	}
 }
 
@@ -83,6 +87,21 @@ func (q *Queue) lateOne(l *Lease) {
 	if !dead && l.Attempts == 0 {
 		_ = q.Store.Extend(q.sched.ctx, *l, 0)
 		return
+	}
+	l.Reasons = orReasons(l, reason)
+	q.attempt(q.sched.ctx, l, delayedText)
+}
+
+// overdueOne does what the sender asked for when a message is not delivered in time (RFC 2852 §4.1.4): it goes back,
+// or goes on with a report of the delay.
+func (q *Queue) overdueOne(l *Lease) {
+	if l.Envelope.DeliverBy.Return {
+		q.expireOne(l)
+		return
+	}
+	reason, dead := q.sched.deadReason(l.Dest)
+	if !dead {
+		reason = overdueText
 	}
 	l.Reasons = orReasons(l, reason)
 	q.attempt(q.sched.ctx, l, delayedText)

@@ -40,10 +40,20 @@ func (b *bounds) set(e extension, params string) {
 // check refuses what is beyond the limits.
 func (b *bounds) check(env *goniec.Envelope) error {
 	switch by := env.DeliverBy; {
-	case b.hold > 0 && env.HoldUntil.Sub(env.Received) > b.hold, !b.until.IsZero() && env.HoldUntil.After(b.until):
+	case b.tooLong(env):
 		return errors.New("held for longer than the limit")
 	case by != nil && by.Return && by.Deadline.Sub(env.Received) < b.by:
 		return errors.New("BY: shorter than the limit")
 	}
 	return nil
+}
+
+// tooLong applies RFC 4865 §4: one limit is for HOLDFOR, the other for HOLDUNTIL. The envelope has only the time, but
+// HOLDFOR makes it a whole number of seconds after Received, which hardly any HOLDUNTIL is.
+func (b *bounds) tooLong(env *goniec.Envelope) bool {
+	held := env.HoldUntil.Sub(env.Received)
+	if held%time.Second == 0 || b.until.IsZero() {
+		return b.hold > 0 && held > b.hold
+	}
+	return env.HoldUntil.After(b.until)
 }

@@ -2,6 +2,8 @@ package smtp_test
 
 import (
 	"errors"
+	"io"
+	"os"
 	"strings"
 	"testing"
 
@@ -56,3 +58,37 @@ func TestRemoteReply(t *testing.T) {
 	}
 	require.Nil(t, (&smtp.StageError{Host: "mx.test", Addr: "a"}).RemoteReply())
 }
+
+// What a sender may read of a session without a reply: which step it was, and never the private words of the cause.
+func TestStageErrorStatus(t *testing.T) {
+	secret := errors.New("dial tcp /secret/path")
+	for _, c := range []struct {
+		e    *smtp.StageError
+		want string
+	}{
+		{&smtp.StageError{Stage: smtp.StageConnect, Host: "mx.test", Err: secret}, "451 4.4.1 no connection to mx.test"},
+		{&smtp.StageError{Stage: smtp.StageConnect, Host: "unix:/secret/path", Err: secret}, "451 4.4.1 no connection to the next host"},
+		{&smtp.StageError{Stage: smtp.StageConnect, Err: secret}, "451 4.4.1 no connection to the next host"},
+		{&smtp.StageError{Stage: smtp.StageTLS, Host: "mx.test", Addr: "a", Err: secret}, "451 4.4.0 no safe connection by TLS"},
+		{&smtp.StageError{Stage: smtp.StageAuth, Host: "mx.test", Addr: "a", Err: secret}, "451 4.4.0 login failed"},
+		{&smtp.StageError{Stage: smtp.StageRcpt, Host: "mx.test", Addr: "a", Err: os.ErrDeadlineExceeded}, "451 4.4.2 no answer in time at RCPT"},
+		{&smtp.StageError{Stage: smtp.StageText, Host: "mx.test", Addr: "a", Sent: true, Err: io.ErrUnexpectedEOF}, "451 4.4.2 connection lost at the message"},
+	} {
+		s := goniec.StatusOf(c.e)
+		require.Equal(t, c.want, s.Reply())
+		require.ErrorIs(t, s, c.e.Err)
+		require.True(t, goniec.Temporary(c.e))
+		require.NotContains(t, s.Reply(), "secret")
+	}
+	// A message that can not be read is no fault of the connection.
+	srv := smtptest.NewServer(t)
+	p := &smtp.Pool{Dialer: srv.Dialer()}
+	defer p.Close()
+	_, err := p.Send(t.Context(), srv.Host(), envelope("bob@example.org"), io.MultiReader(strings.NewReader("Subject: x\r\n"), failing{secret}))
+	require.Error(t, err)
+	require.NotContains(t, goniec.StatusOf(err).Reply(), "secret")
+}
+
+type failing struct{ err error }
+
+func (f failing) Read([]byte) (int, error) { return 0, f.err }

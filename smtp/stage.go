@@ -75,16 +75,44 @@ func (e *StageError) RemoteReply() *goniec.Status {
 	return s
 }
 
-// As gives errors.As, and with it goniec.StatusOf, a temporary *goniec.Status where a server's 5xx does not make the error permanent. What a
-// smarthost says about our password is for the log, and no answer to whoever sent the mail.
+// As gives errors.As, and with it goniec.StatusOf, a temporary *goniec.Status where the server gave none, so that whoever sent the mail
+// learns more than "temporary failure"; and where its 5xx does not make the error permanent: what a smarthost says about our password is
+// for the log, and no answer to whoever sent the mail.
 func (e *StageError) As(target any) bool {
 	t, ok := target.(**goniec.Status)
 	var s *goniec.Status
-	if !ok || e.Permanent() || !errors.As(e.Err, &s) || s.Temporary() {
+	switch {
+	case !ok || e.Permanent():
+		return false
+	case !errors.As(e.Err, &s) && e.own: // a message that can not be read, say
+		return false
+	case s == nil:
+		*t = e.lost().WithCause(e.Err)
+		return true
+	case s.Temporary():
 		return false
 	}
 	*t = &goniec.Status{Code: 451, Enhanced: goniec.EnhancedCode{4, 4, 0}, Text: "the next host does not take the message now", Err: e.Err}
 	return true
+}
+
+// lost says what a session that ended without a reply came to, without the private words of the cause (RFC 3463 §3.5).
+func (e *StageError) lost() *goniec.Status {
+	var timeout interface{ Timeout() bool }
+	late := errors.As(e.Err, &timeout) && timeout.Timeout()
+	switch {
+	case e.Stage == StageConnect && (e.Host == "" || strings.HasPrefix(e.Host, unixPrefix)): // a path is nobody's business
+		return goniec.NewStatus(451, goniec.EnhancedCode{4, 4, 1}, "no connection to the next host")
+	case e.Stage == StageConnect:
+		return goniec.NewStatus(451, goniec.EnhancedCode{4, 4, 1}, "no connection to "+e.Host)
+	case e.Stage == StageTLS:
+		return goniec.NewStatus(451, goniec.EnhancedCode{4, 4, 0}, "no safe connection by TLS")
+	case e.Stage == StageAuth:
+		return goniec.NewStatus(451, goniec.EnhancedCode{4, 4, 0}, "login failed")
+	case late:
+		return goniec.NewStatus(451, goniec.EnhancedCode{4, 4, 2}, "no answer in time at "+string(e.Stage))
+	}
+	return goniec.NewStatus(451, goniec.EnhancedCode{4, 4, 2}, "connection lost at "+string(e.Stage))
 }
 
 // Unwrap returns the cause.

@@ -6,7 +6,8 @@
 //	curl "imap://127.0.0.1:2143/Open;MAILINDEX=1" -u agent:agent
 //	curl http://127.0.0.1:2080/ -d "from=carol@example.org" -d "subject=It is broken" -d "text=Please help."
 //
-// The table is in memory; a database would stand behind the same five methods (tickets.go).
+// The table is in memory; a database would stand behind the same five methods (tickets.go):
+// docs/your-database-as-a-mailbox.md tells how.
 package main
 
 import (

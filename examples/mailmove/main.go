@@ -1,16 +1,25 @@
 // Mailmove copies mail between mbox files and Maildirs, in any direction:
 //
 //	mailmove mbox:/var/mail/ann maildir:/home/ann/Maildir
-//	mailmove maildir:/home/ann/Maildir mbox:/home/ann/mail
+//	mailmove maildir:/home/ann/Maildir mbox:/home/ann/mail/
 //	mailmove maildir:/old/Maildir maildir:/new/Maildir
 //
-// "mbox:" takes a file, which is INBOX, or a directory of files, which are the folders. Dates, flags and
-// keywords are kept; nothing is removed from the source. It can be stopped or killed at any time and started
-// again with the same arguments: it goes on where it was and copies nothing twice. A later run
-// copies what has come since.
+// "mbox:" takes a file, which is INBOX, or a directory of files, which are the folders; one that is not there yet is
+// made as a directory when its name ends with "/". Dates, flags, keywords, special uses and subscriptions are kept, and UIDs
+// where the target has none yet; what the target can not keep is in the final report. Nothing is removed from the source.
 //
-// An mbox is only read (of a file that is changed by other programs between two runs, remove the state file and begin
-// anew); a Maildir gets the UID list that it needs. Run it once at a time for the same pair of arguments.
+// It can be stopped or killed at any time and started again with the same arguments: it goes on where it was and copies
+// nothing twice. A later run copies what has come since. What was copied is remembered in a file beside the target
+// (".mailmove-…"), which can be removed when the move is over; without it a further run would copy everything again. Two
+// runs with the same arguments at once are refused.
+//
+// An mbox is only read, without locks: while other programs change it a message may be missed, which the next run then finds. A
+// Maildir gets the UID list that it needs. Names that the target can not have are changed: "_" stands for what it does
+// not take.
+//
+// The exit code is 0 when everything is copied; 1 when something could not be, or was missing in the comparison; 64 for
+// wrong arguments; 66 when there is no mail at FROM; 75 when it was stopped by an error or by another run, and can be started
+// again; 130 when it was interrupted.
 package main
 
 import (
@@ -22,22 +31,26 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
-	"text/tabwriter"
 
 	"github.com/goniec-mail/goniec/mailbox"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+	context.AfterFunc(ctx, stop) // a second one ends the program at once
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
 }
 
-// Exit codes.
+// Exit codes, where there are any those of sysexits.h.
 const (
-	exitDone   = 0
-	exitFailed = 1 // stopped by an error, or something is missing
-	exitUsage  = 2
+	exitDone        = 0
+	exitIncomplete  = 1
+	exitUsage       = 64
+	exitNoInput     = 66
+	exitAgain       = 75
+	exitInterrupted = 130
 )
 
 type options struct {
@@ -50,76 +63,102 @@ type options struct {
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	o, err := parse(args, stderr)
-	if err != nil {
-		if !errors.Is(err, flag.ErrHelp) {
-			fmt.Fprintln(stderr, "mailmove:", err)
-		}
+	o, err := parse(args, stdout)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return exitDone
+	case err != nil:
+		fmt.Fprintf(stderr, "mailmove: %v\nTry \"mailmove -help\".\n", err)
 		return exitUsage
 	}
-	reports, err := move(ctx, o, stderr)
+	show := newProgress(stderr)
+	reports, err := move(ctx, o, show)
+	show.end()
 	complete := printReport(stdout, o, reports)
-	if err != nil {
-		fmt.Fprintln(stderr, "mailmove:", err)
-		if !o.dryRun && len(reports) > 0 {
-			fmt.Fprintln(stderr, "mailmove: run it again to go on; state:", o.stateFile)
-		}
-		return exitFailed
+	show.summary(stderr, o, reports)
+	if err == nil && complete {
+		return exitDone
 	}
-	if !complete {
-		return exitFailed
+	if err == nil {
+		return exitIncomplete
 	}
-	return exitDone
+	fmt.Fprintln(stderr, "mailmove:", explain(ctx, err))
+	code := exitCode(ctx, err)
+	if code != exitNoInput && code != exitUsage && o.stateFile != "" {
+		fmt.Fprintf(stderr, "mailmove: run it again with the same arguments to go on; what was copied is noted in %s\n", o.stateFile)
+	}
+	return code
 }
 
-func parse(args []string, stderr io.Writer) (*options, error) {
+// explain adds what to do to an error that has an answer.
+func explain(ctx context.Context, err error) error {
+	switch {
+	case ctx.Err() != nil:
+		return errors.New("interrupted")
+	case errors.Is(err, os.ErrPermission):
+		return fmt.Errorf("%w (run it as the user who owns the mail)", err)
+	case errors.Is(err, mailbox.ErrOverQuota):
+		return fmt.Errorf("%w: raise the quota of the target or remove mail there", err)
+	}
+	return err
+}
+
+func exitCode(ctx context.Context, err error) int {
+	var wrong usageError
+	switch {
+	case ctx.Err() != nil:
+		return exitInterrupted
+	case errors.As(err, &wrong):
+		return exitUsage
+	case errors.Is(err, errNoMail):
+		return exitNoInput
+	case errors.Is(err, mailbox.ErrName):
+		return exitIncomplete
+	}
+	return exitAgain
+}
+
+const usage = `usage: mailmove [flags] FROM TO
+
+FROM and TO are mbox:FILE, mbox:DIRECTORY/ or maildir:DIRECTORY. Examples:
+
+  mailmove -dry-run mbox:/var/mail/ann maildir:/home/ann/Maildir   what would be copied
+  mailmove -verify  mbox:/var/mail/ann maildir:/home/ann/Maildir   copy, then compare
+  mailmove maildir:/old/Maildir maildir:/new/Maildir
+  mailmove maildir:/home/ann/Maildir mbox:/home/ann/mail/
+
+Nothing is removed from FROM. Stop it whenever you like; the same command goes on.
+
+`
+
+func parse(args []string, stdout io.Writer) (*options, error) {
 	o := &options{}
 	set := flag.NewFlagSet("mailmove", flag.ContinueOnError)
-	set.SetOutput(stderr)
-	set.Usage = func() {
-		fmt.Fprintln(stderr, "usage: mailmove [flags] FROM TO   (each mbox:PATH or maildir:PATH)")
-		set.PrintDefaults()
-	}
+	set.SetOutput(io.Discard)
 	set.BoolVar(&o.dryRun, "dry-run", false, "only count what would be copied")
 	set.BoolVar(&o.verify, "verify", false, "afterwards compare both sides, message by message")
-	set.BoolVar(&o.keepUIDs, "keep-uids", false, "keep IMAP UIDs where the target can (mbox)")
-	set.StringVar(&o.dialect, "mbox", "auto", "dialect of mbox files: mboxrd, mboxo, mboxcl, mboxcl2; auto detects when reading and writes mboxrd")
-	set.StringVar(&o.stateFile, "state", "", "file that remembers what was copied (default: beside TO)")
-	if err := set.Parse(args); err != nil {
-		return nil, err
+	set.BoolVar(&o.keepUIDs, "keep-uids", true, "keep IMAP UIDs where the target has none yet, so that clients load nothing again")
+	set.StringVar(&o.dialect, "mbox", "auto", "`dialect` of mbox files: mboxrd, mboxo, mboxcl, mboxcl2; auto detects when reading and writes mboxrd")
+	set.StringVar(&o.stateFile, "state", "", "`file` that remembers what was copied (default: beside TO)")
+	set.Usage = func() {}
+	var places []string
+	for rest := args; ; { // flags may stand behind FROM and TO, too
+		if err := set.Parse(rest); err != nil {
+			if errors.Is(err, flag.ErrHelp) {
+				fmt.Fprint(stdout, usage)
+				set.SetOutput(stdout)
+				set.PrintDefaults()
+			}
+			return nil, err
+		}
+		if rest = set.Args(); len(rest) == 0 {
+			break
+		}
+		places, rest = append(places, rest[0]), rest[1:]
 	}
-	if set.NArg() != 2 {
-		return nil, errors.New("FROM and TO are needed; see -help")
+	if len(places) != 2 {
+		return nil, fmt.Errorf("FROM and TO are needed, and nothing else; there are %d arguments", len(places))
 	}
-	o.from, o.to = set.Arg(0), set.Arg(1)
+	o.from, o.to = places[0], places[1]
 	return o, nil
-}
-
-// printReport tells what happened to each folder; false when something was not copied.
-func printReport(w io.Writer, o *options, reports []mailbox.FolderReport) bool {
-	if len(reports) == 0 {
-		return true
-	}
-	complete := true
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "FOLDER\tMESSAGES\tCOPIED\tEARLIER\tFAILED\tOCTETS\tVERIFIED")
-	for _, r := range reports {
-		verified := "-"
-		if o.verify && !o.dryRun {
-			verified = fmt.Sprintf("%d of %d", r.Verified, r.Verified+r.Missing)
-		}
-		name := r.From
-		if r.To != r.From {
-			name += " -> " + r.To
-		}
-		fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%d\t%d\t%s\n", name, r.Messages, r.Copied, r.Before, len(r.Failed), r.Octets, verified)
-		complete = complete && len(r.Failed) == 0 && r.Missing == 0
-	}
-	_ = table.Flush()
-	for _, r := range reports {
-		for _, f := range r.Failed {
-			fmt.Fprintf(w, "%s: message with UID %d was not copied: %v\n", r.From, f.UID, f.Err)
-		}
-	}
-	return complete
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"io"
 	"log/slog"
-	"path/filepath"
 	"time"
 
 	"github.com/goniec-mail/goniec"
@@ -37,11 +36,11 @@ func compose(o *options, log io.Writer) (_ *system, err error) {
 	if err != nil {
 		return nil, err
 	}
-	road, err := o.road(logger)
+	road, policies, err := o.road(logger)
 	if err != nil {
 		return nil, err
 	}
-	spool, err := queue.OpenFiles(filepath.Join(o.data, "queue"), queue.FileOptions{Control: socketPath(o.data), Logger: logger})
+	spool, history, err := o.openQueue(logger)
 	if err != nil {
 		return nil, err
 	}
@@ -51,20 +50,22 @@ func compose(o *options, log io.Writer) (_ *system, err error) {
 	router.Relay, router.MayRelay = road, delivery.Trusted(o.trusted...)
 	q := &queue.Queue{
 		Store: spool, Deliverer: &router, Hostname: o.hostname, Logger: logger,
-		Postmaster: o.postmaster, MinBackoff: o.backoff, Limits: o.limits,
+		Postmaster: o.postmaster, Notices: o.notices, MinBackoff: o.backoff, Limits: o.limits, History: history,
 	}
+	refusals := tellRefusals(q)
 	local.MayRelay = func(*goniec.Envelope) bool { return false }
 
 	hands := &control.Server{Queue: q, Logger: logger}
-	return &system{queue: q, spool: spool, control: hands, socket: socketPath(o.data), hold: o.hold, services: listening(
+	return &system{queue: q, spool: spool, history: history, control: hands, policies: policies, socket: socketPath(o.data), hold: o.hold, services: listening(
 		service{"receive", "smtp", o.smtp, &smtp.Server{
 			Addr: o.smtp, Hostname: o.hostname, TLSConfig: tlsConfig, Logger: logger, BareNewlines: o.bareNewlines,
-			Handler: smtp.DeliverTo(q),
+			Handler: smtp.DeliverTo(q), Trace: refusals,
 		}},
 		service{"submit", "smtp", o.submission, &smtp.Server{
 			Addr: o.submission, Hostname: o.hostname, TLSConfig: tlsConfig, Logger: logger, BareNewlines: o.bareNewlines,
-			Auth: users, AllowInsecureAuth: o.insecureAuth,
-			Handler: smtp.Chain(smtp.DeliverTo(q), smtp.RequireAuth()),
+			Auth: users, AllowInsecureAuth: o.insecureAuth, Trace: refusals,
+			Handler: smtp.Chain(smtp.DeliverTo(q), smtp.RequireAuth(), smtp.SenderLogin(delivery.SenderOwners(directory)),
+				smtp.Offer(queue.Promises()...), smtp.FutureRelease(longestHold)),
 		}},
 		service{"deliver", "lmtp", o.lmtp, &lmtp.Server{
 			Addr: o.lmtp, Hostname: o.hostname, Logger: logger,
@@ -72,15 +73,15 @@ func compose(o *options, log io.Writer) (_ *system, err error) {
 		}},
 		service{"read", "imap", o.imap, &imap.Server{
 			Addr: o.imap, Hostname: o.hostname, TLSConfig: tlsConfig, Logger: logger,
-			Store: store, Auth: users, AllowInsecureAuth: o.insecureAuth,
+			Store: store, Auth: users, AllowInsecureAuth: o.insecureAuth, MaxConnsPerIP: o.perAddress,
 		}},
 		service{"read", "imaps", o.imaps, implicitTLS{&imap.Server{
 			Addr: o.imaps, Hostname: o.hostname, TLSConfig: tlsConfig, Logger: logger,
-			Store: store, Auth: users,
+			Store: store, Auth: users, MaxConnsPerIP: o.perAddress,
 		}}},
 		service{"read", "pop3", o.pop3, &pop3.Server{
 			Addr: o.pop3, Hostname: o.hostname, TLSConfig: tlsConfig, Logger: logger,
-			Store: store, Auth: users, AllowInsecureAuth: o.insecureAuth,
+			Store: store, Auth: users, AllowInsecureAuth: o.insecureAuth, MaxConnsPerIP: o.perAddress,
 		}},
 	)}, nil
 }
@@ -90,6 +91,9 @@ type implicitTLS struct{ *imap.Server }
 
 // ListenAndServe replaces the method of the Server inside.
 func (s implicitTLS) ListenAndServe() error { return s.ListenAndServeTLS() }
+
+// longestHold is how long users may have their mail wait.
+const longestHold = 30 * 24 * time.Hour
 
 // demoBackoff is the time to the second try in the demo, so that a retry can be watched.
 const demoBackoff = 5 * time.Second

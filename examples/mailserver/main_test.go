@@ -22,6 +22,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/goniec-mail/goniec/internal/peertest"
+	"github.com/goniec-mail/goniec/queue"
 )
 
 // The test binary is the server when this variable is set.
@@ -164,6 +165,52 @@ func TestDemoAnswers(t *testing.T) {
 	require.Contains(t, r[0], "250 ")
 	require.Less(t, p.interrupt(t), 2*time.Second)
 	require.Contains(t, p.out.String(), "stopped; everything accepted is delivered")
+}
+
+// Who submits sends as himself, an address extension included (553 5.7.1); on the port for other servers nobody is asked.
+func TestSubmissionSender(t *testing.T) {
+	p := start(t, t.TempDir())
+	login := "AUTH PLAIN AGFsaWNlQGRlbW8udGVzdABhbGljZQ=="
+	for from, want := range map[string]string{
+		"alice@demo.test": "250", "Alice@Demo.TEST": "250", "alice+shop@demo.test": "250", "": "250",
+		"bob@demo.test": "553 5.7.1", "nobody@demo.test": "553 5.7.1", "you@example.org": "553 5.7.1", "alice@later.test": "553 5.7.1", "alice@demo.test.example": "553 5.7.1",
+	} {
+		r := dialogue(t, p.addrs["submit smtp"], "EHLO test", login, "MAIL FROM:<"+from+">")
+		require.True(t, strings.HasPrefix(r[2], want), "%s: %s", from, r[2])
+		r = dialogue(t, p.addrs["receive smtp"], "EHLO test", "MAIL FROM:<"+from+">")
+		require.True(t, strings.HasPrefix(r[1], "250"), "%s: %s", from, r[1])
+	}
+}
+
+// Postmaster, who is alice in the demo, is told of the classes that -notices names.
+func TestNotices(t *testing.T) {
+	p := start(t, t.TempDir(), "-notices", "policy,protocol,bounce")
+	dialogue(t, p.addrs["receive smtp"], "EHLO test", "NONSENSE", "MAIL FROM:<you@example.org>", "RCPT TO:<x@elsewhere.example>")
+	require.Regexp(t, "^250 ", send(t, p.addrs["receive smtp"], "bob@gone.test", "Subject: x\r\n\r\nx"))
+	arrived(t, p, "alice", 3)
+	files, err := filepath.Glob(filepath.Join(p.dir, "goniec-demo/mail/demo.test/alice/[nc][eu][wr]/*"))
+	require.NoError(t, err)
+	var all string
+	for _, f := range files {
+		text, err := os.ReadFile(f)
+		require.NoError(t, err)
+		all += string(text)
+	}
+	for _, want := range []string{
+		"Subject: Postmaster notice: policy\n", "was told 550 5.7.1", "Subject: Postmaster notice: protocol\n", "was told 500 5.5.",
+		"Subject: Postmaster notice: bounce\n", "everybody at gone.test has left",
+	} {
+		require.Contains(t, all, want)
+	}
+	err = launch(t, t.TempDir(), nil, "-notices", "everything").waitError()
+	require.Error(t, err)
+}
+
+// waitError waits for the end of a server that can not start.
+func (p *process) waitError() error {
+	err := <-p.done
+	p.done <- err
+	return err
 }
 
 // The demo's two other domains: one takes mail at the second try, from the other it bounces.
@@ -508,6 +555,54 @@ func TestHold(t *testing.T) {
 	}, 20*time.Second, 20*time.Millisecond)
 }
 
+// Promises about time and priority are offered to users, not to strangers, and kept: a held message waits.
+func TestSubmissionPromises(t *testing.T) {
+	dir := t.TempDir()
+	p := start(t, dir)
+	dial := func(service string) (*textproto.Conn, string) {
+		c, err := textproto.Dial("tcp", p.addrs[service])
+		require.NoError(t, err)
+		t.Cleanup(func() { c.Close() })
+		_, _, err = c.ReadResponse(220)
+		require.NoError(t, err)
+		_, err = c.Cmd("EHLO client.example.com")
+		require.NoError(t, err)
+		_, text, err := c.ReadResponse(250)
+		require.NoError(t, err)
+		return c, text
+	}
+	_, strangers := dial("receive smtp")
+	require.NotRegexp(t, "FUTURERELEASE|MT-PRIORITY|DELIVERBY", strangers)
+	c, users := dial("submit smtp")
+	for _, e := range []string{`FUTURERELEASE 2592000 20\S+Z`, "MT-PRIORITY", "DELIVERBY 60"} {
+		require.Regexp(t, "(?m)^"+e+"$", users)
+	}
+	for _, step := range []struct {
+		line string
+		code int
+	}{
+		{"AUTH PLAIN AGFsaWNlQGRlbW8udGVzdABhbGljZQ==", 235}, // alice
+		{"MAIL FROM:<alice@demo.test> HOLDFOR=3600 MT-PRIORITY=3", 250},
+		{"RCPT TO:<bob@demo.test>", 250},
+		{"DATA", 354},
+		{"Subject: later\r\n\r\nx\r\n.", 250},
+	} {
+		_, err := c.Cmd("%s", step.line)
+		require.NoError(t, err)
+		_, _, err = c.ReadResponse(step.code)
+		require.NoError(t, err, step.line)
+	}
+	var out bytes.Buffer
+	require.NoError(t, queueCommand(t.Context(), []string{"list", "-data", filepath.Join(dir, "goniec-demo"), "-json"}, &out, io.Discard))
+	var entry struct {
+		Recipients []struct {
+			Next int64 `json:"next_attempt"`
+		}
+	}
+	require.NoError(t, json.Unmarshal(out.Bytes(), &entry))
+	require.Greater(t, time.Until(time.Unix(entry.Recipients[0].Next, 0)), 50*time.Minute)
+}
+
 // The command line looks after the queue of a running server, and of one that is stopped.
 func TestQueueVerbs(t *testing.T) {
 	dir := t.TempDir()
@@ -533,6 +628,7 @@ func TestQueueVerbs(t *testing.T) {
 		require.NoError(t, json.Unmarshal([]byte(lines[0]), &entry))
 		require.Contains(t, do("cat", entry.ID), "Subject: one")
 		require.Contains(t, do("show", entry.ID), "alice@demo.test")
+		require.Contains(t, do("show", entry.ID), `"kind": "queued"`)
 		do("hold", entry.ID)
 		require.Contains(t, do("list"), entry.ID+"!")
 		do("release", "ALL")
@@ -543,8 +639,18 @@ func TestQueueVerbs(t *testing.T) {
 		}
 	}
 	require.ErrorContains(t, queueCommand(t.Context(), []string{"delete", "-data", data, "ALL"}, io.Discard, io.Discard), "-yes")
+	var entry struct {
+		ID string `json:"queue_id"`
+	}
+	require.NoError(t, json.NewDecoder(strings.NewReader(do("list", "-json"))).Decode(&entry))
 	do("delete", "-yes", "ALL")
 	require.Contains(t, do("list"), "empty")
+	var gone shown
+	require.NoError(t, json.Unmarshal([]byte(do("show", entry.ID)), &gone))
+	require.Nil(t, gone.Entry)
+	require.Equal(t, queue.Queued, gone.Past[0].Kind)
+	require.Equal(t, queue.Removed, gone.Past[len(gone.Past)-1].Kind)
+	require.ErrorIs(t, queueCommand(t.Context(), []string{"show", "-data", data, "000000000000"}, io.Discard, io.Discard), queue.ErrNotFound)
 	require.ErrorContains(t, queueCommand(t.Context(), []string{"list", "-data", dir + "/none"}, io.Discard, io.Discard), "no queue here")
 	require.Error(t, queueCommand(t.Context(), []string{"dance", "-data", data}, io.Discard, io.Discard))
 	require.Error(t, queueCommand(t.Context(), nil, io.Discard, io.Discard))

@@ -15,6 +15,7 @@ import (
 
 	"github.com/goniec-mail/goniec"
 	"github.com/goniec-mail/goniec/internal/selfsigned"
+	"github.com/goniec-mail/goniec/queue"
 	"github.com/goniec-mail/goniec/smtp"
 )
 
@@ -24,11 +25,13 @@ type options struct {
 	smtp, submission, lmtp, pop3 string
 	imap, imaps, nextHop         string
 	postmaster                   goniec.Address
+	notices                      queue.Notices
 	domains, relayDomains        []string
 	trusted                      []netip.Prefix
 	insecureAuth, demo, hold     bool
 	bareNewlines                 smtp.BarePolicy
 	backoff                      time.Duration // to the second try; 0 = the queue's default
+	perAddress                   int
 }
 
 // demoUsers are the accounts of the demo. Their passwords are known to everybody.
@@ -53,7 +56,9 @@ func parseFlags(args []string, stderr io.Writer) (*options, error) {
 	f.StringVar(&o.users, "users", "", "passwd-`file` with lines user@domain:{SCHEME}hash; without it, the demo's accounts")
 	f.StringVar(&o.mail, "mail", "", "`pattern` of a user's Maildir, such as /srv/mail/{domain}/{local}/Maildir (default DATA/mail/{domain}/{local})")
 	f.TextVar(&o.postmaster, "postmaster", goniec.Address{}, "`address` that gets mail for postmaster, who must always be reachable (default the account postmaster of our first domain; alice in the demo)")
+	f.TextVar(&o.notices, "notices", queue.NoticeResource|queue.NoticeSoftware, "of what postmaster is told, a comma-separated `list` of bounce, delay, policy, protocol, resource, software")
 	f.StringVar(&trusted, "trusted", "", "networks that may send to other domains, a comma-separated `list` of CIDRs")
+	f.IntVar(&o.perAddress, "max-per-address", 0, "connections that one address may have to read mail, for each service; 0 is 100, negative no limit")
 	f.BoolVar(&o.insecureAuth, "insecure-auth", false, "take passwords in clear text on loopback listeners")
 	if err := f.Parse(args); err != nil {
 		return nil, err

@@ -65,11 +65,18 @@ func TestPeerSwaks(t *testing.T) {
 		{"--server", p.addrs["submit smtp"], "--to", "bob@demo.test", "--tls", "--auth-user", "alice@demo.test", "--auth-password", "alice"},
 		{"--server", p.addrs["deliver lmtp"], "--to", "bob@demo.test", "--protocol", "LMTP"},
 	} {
-		out, err := peertest.Command(t, "swaks", append(args, "--from", "you@example.org", "--helo", "test.example")...).CombinedOutput()
+		from := "you@example.org"
+		if args[1] == p.addrs["submit smtp"] {
+			from = "alice@demo.test"
+		}
+		out, err := peertest.Command(t, "swaks", append(args, "--from", from, "--helo", "test.example")...).CombinedOutput()
 		require.NoError(t, err, "%s", out)
 		require.Regexp(t, `(?m)^<[-~]  250 2\.`, string(out))
 	}
-	out, err := peertest.Command(t, "swaks", "--server", p.addrs["receive smtp"], "--to", "nobody@demo.test", "--from", "you@example.org").CombinedOutput()
+	out, err := peertest.Command(t, "swaks", "--server", p.addrs["submit smtp"], "--to", "bob@demo.test", "--auth-user", "alice@demo.test", "--auth-password", "alice", "--from", "bob@demo.test").CombinedOutput()
+	require.Error(t, err)
+	require.Contains(t, string(out), "553 5.7.1 this sender address is not yours")
+	out, err = peertest.Command(t, "swaks", "--server", p.addrs["receive smtp"], "--to", "nobody@demo.test", "--from", "you@example.org").CombinedOutput()
 	require.Error(t, err)
 	require.Contains(t, string(out), "550 5.1.1")
 }
@@ -90,7 +97,12 @@ with smtplib.SMTP(*host(smtp)) as s:
         sys.exit("both refused: %s" % e)
 with smtplib.SMTP(*host(submit)) as s:
     s.login("alice@demo.test", "alice")
-    s.send_message(m)
+    try:
+        s.send_message(m)
+        sys.exit("sent in a foreign name")
+    except smtplib.SMTPSenderRefused as e:
+        assert e.smtp_code == 553, e
+    s.send_message(m, from_addr="alice@demo.test")
 with smtplib.LMTP(*host(lmtp)) as s:
     s.send_message(m)
 import glob, time
@@ -111,8 +123,7 @@ assert p.top(1, 0)[1][-1] == b""
 p.dele(2); p.quit()
 box = mailbox.Maildir(maildir, create=False)
 assert len(box) == 3, len(box)
-for k in box.keys():
-    assert box[k]["Return-Path"] == "<you@example.org>"
+assert {box[k]["Return-Path"] for k in box.keys()} <= {"<you@example.org>", "<alice@demo.test>"}
 print("fine")
 `
 

@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -18,7 +19,7 @@ import (
 
 const queueUsage = `usage: mailserver queue VERB [-data DIR] [ID ...]
   list [-json]         all messages, as mailq shows them, or one JSON object a line
-  show ID              one message as JSON
+  show ID              one message as JSON, with what happened to it; also when it is gone
   cat ID               the message itself
   hold|release ID|ALL  keep from delivery, and let go
   flush [ID ...]       try now: these, or all
@@ -56,13 +57,7 @@ func queueCommand(ctx context.Context, args []string, stdout, stderr io.Writer) 
 		return control.WriteMailq(stdout, hands.List(ctx, queue.Filter{}), nil)
 	case "show":
 		return each(ctx, hands, ids, false, func(id queue.ID) error {
-			e, err := hands.Show(ctx, id)
-			if err != nil {
-				return err
-			}
-			enc := json.NewEncoder(stdout)
-			enc.SetIndent("", "  ")
-			return enc.Encode(e)
+			return show(ctx, hands, id, stdout)
 		})
 	case "cat":
 		return each(ctx, hands, ids, false, func(id queue.ID) error { return hands.Cat(ctx, id, stdout) })
@@ -80,6 +75,39 @@ func queueCommand(ctx context.Context, args []string, stdout, stderr io.Writer) 
 	}
 	f.Usage()
 	return fmt.Errorf("queue: no verb %q", args[0])
+}
+
+// shown is what show prints: what is queued, if it still is, and what happened so far.
+type shown struct {
+	ID    queue.ID
+	Entry *queue.Entry  `json:",omitempty"`
+	Past  []queue.Event `json:",omitempty"`
+}
+
+func show(ctx context.Context, hands control.Hands, id queue.ID, w io.Writer) error {
+	out := shown{ID: id}
+	e, err := hands.Show(ctx, id)
+	switch {
+	case err == nil:
+		out.Entry = &e
+	case !errors.Is(err, queue.ErrNotFound):
+		return err
+	}
+	for e, pastErr := range hands.Past(ctx, id) {
+		switch {
+		case pastErr == nil:
+			out.Past = append(out.Past, e)
+		case errors.Is(pastErr, queue.ErrNotFound), errors.Is(pastErr, errors.ErrUnsupported):
+		default:
+			return pastErr
+		}
+	}
+	if err != nil && len(out.Past) == 0 {
+		return err
+	}
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	return enc.Encode(out)
 }
 
 // each does something to the messages named, or to all of them where ALL is allowed.
@@ -122,5 +150,37 @@ func handsOn(data string) (control.Hands, io.Closer, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	return &queue.Queue{Store: store}, store, nil
+	history, err := openHistory(data, nil)
+	if err != nil {
+		return nil, nil, errors.Join(err, store.Close())
+	}
+	return &queue.Queue{Store: store, History: history}, closers{store, history}, nil
+}
+
+// openQueue opens what the server keeps of mail under way.
+func (o *options) openQueue(logger *slog.Logger) (*queue.FileStore, *queue.FileHistory, error) {
+	spool, err := queue.OpenFiles(filepath.Join(o.data, "queue"), queue.FileOptions{Control: socketPath(o.data), Logger: logger})
+	if err != nil {
+		return nil, nil, err
+	}
+	history, err := openHistory(o.data, logger)
+	if err != nil {
+		return nil, nil, errors.Join(err, spool.Close())
+	}
+	return spool, history, nil
+}
+
+// openHistory opens the record of what happened to messages, in a server's data folder.
+func openHistory(data string, logger *slog.Logger) (*queue.FileHistory, error) {
+	return queue.OpenHistory(filepath.Join(data, "history"), queue.HistoryOptions{Logger: logger})
+}
+
+// closers are closed one after the other.
+type closers []io.Closer
+
+func (c closers) Close() (err error) {
+	for _, x := range c {
+		err = errors.Join(err, x.Close())
+	}
+	return err
 }

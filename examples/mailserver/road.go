@@ -20,10 +20,10 @@ import (
 	"github.com/goniec-mail/goniec/smtp"
 )
 
-// road is where mail for other domains goes: nowhere in the demo, to -next-hop, or by MX.
-func (o *options) road(logger *slog.Logger) (goniec.Deliverer, error) {
+// road is where mail for other domains goes: nowhere in the demo, to -next-hop, or by MX; then there are also policies to be kept fresh.
+func (o *options) road(logger *slog.Logger) (goniec.Deliverer, *dnsmx.STS, error) {
 	if o.demo && o.nextHop == "" {
-		return &demoRoad{tried: map[string]bool{}}, nil
+		return &demoRoad{tried: map[string]bool{}}, nil, nil
 	}
 	relay := &smtp.Relay{
 		Logger:  logger,
@@ -33,29 +33,28 @@ func (o *options) road(logger *slog.Logger) (goniec.Deliverer, error) {
 	if o.nextHop != "" {
 		host, err := smtp.ParseHost(o.nextHop, 25)
 		if err != nil {
-			return nil, fmt.Errorf("-next-hop: %w", err)
+			return nil, nil, fmt.Errorf("-next-hop: %w", err)
 		}
 		// An address can not be verified, and the way to loopback needs no protection.
 		if _, err := netip.ParseAddr(host.Name); err == nil || loopback(o.nextHop) {
 			host.TLS = goniec.TLSOpportunistic
 		}
 		relay.Router = smtp.Smarthost(host)
-		return relay, nil
+		return relay, nil, nil
 	}
 	policies := filepath.Join(o.data, "mta-sts")
 	if err := os.MkdirAll(policies, 0o700); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	dir, err := faultfs.OS{}.OpenDir(policies)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	dns := &dnsmx.Cache{Resolver: &dnsclient.Client{}}
-	relay.Router = &dnsmx.Router{
-		Resolver: dns, Hostname: o.hostname, DANE: true, // counts with a validating resolver on loopback only
-		STS: &dnsmx.STS{Resolver: dns, Store: &dnsmx.PolicyDir{Dir: dir}, Logger: logger},
-	}
-	return relay, nil
+	sts := &dnsmx.STS{Resolver: dns, Store: &dnsmx.PolicyDir{Dir: dir}, Logger: logger}
+	// DANE counts with a validating resolver on loopback only.
+	relay.Router = &dnsmx.Router{Resolver: dns, Hostname: o.hostname, DANE: true, STS: sts}
+	return relay, sts, nil
 }
 
 // limits lets our own mailboxes be filled by many hands from the first message on: nobody there must be spared, as a

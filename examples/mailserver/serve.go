@@ -10,12 +10,16 @@ import (
 	"sync"
 	"time"
 
+	"github.com/goniec-mail/goniec/dnsmx"
 	"github.com/goniec-mail/goniec/queue"
 	"github.com/goniec-mail/goniec/queue/control"
 )
 
 // patience is how long work in progress may go on after Ctrl-C.
 const patience = 1500 * time.Millisecond
+
+// refreshEvery is how often MTA-STS policies are looked after.
+const refreshEvery = 12 * time.Hour
 
 // server is the shape that all protocols share.
 type server interface {
@@ -47,20 +51,24 @@ type system struct {
 	services []service
 	queue    *queue.Queue
 	spool    *queue.FileStore
+	history  *queue.FileHistory
 	control  *control.Server
+	policies *dnsmx.STS // nil = none
 	socket   string
 	hold     bool
 }
 
 // run serves until ctx ends or a service fails.
 func (s *system) run(ctx context.Context, o *options, out io.Writer) (err error) {
-	defer func() { err = errors.Join(err, s.spool.Close()) }()
+	defer func() { err = errors.Join(err, s.spool.Close(), s.history.Close()) }()
 	if len(s.services) == 0 {
 		return errors.New("nothing to serve: every address is empty")
 	}
 	failed := make(chan error, len(s.services)+2)
 	var running sync.WaitGroup
 	defer running.Wait()
+	background, cancel := context.WithCancel(ctx)
+	defer cancel()
 	for _, svc := range s.services {
 		running.Go(func() {
 			failed <- fmt.Errorf("%s %s: %w", svc.purpose, svc.protocol, svc.ListenAndServe())
@@ -79,6 +87,9 @@ func (s *system) run(ctx context.Context, o *options, out io.Writer) (err error)
 	if !s.hold {
 		running.Go(func() { failed <- s.queue.Run(context.WithoutCancel(ctx)) })
 	}
+	if s.policies != nil {
+		running.Go(func() { refresh(background, s.policies) })
+	}
 	banner(o, s.services, out)
 	select {
 	case <-ctx.Done():
@@ -88,6 +99,18 @@ func (s *system) run(ctx context.Context, o *options, out io.Writer) (err error)
 	case err := <-failed:
 		s.stop()
 		return err
+	}
+}
+
+// refresh keeps MTA-STS policies from expiring while no mail goes to their domains.
+func refresh(ctx context.Context, policies *dnsmx.STS) {
+	for {
+		_ = policies.Refresh(ctx) // what goes wrong is in the log
+		select {
+		case <-time.After(refreshEvery):
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 

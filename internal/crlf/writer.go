@@ -2,8 +2,8 @@ package crlf
 
 import "io"
 
-// Writer gathers what goes to the peer, so that it leaves in few writes. It takes its buffer when the first octet is written and gives
-// it back at Flush: an idle connection holds none. Errors of the destination are sticky.
+// Writer gathers what goes to the peer, so that it leaves in few writes. It takes its buffer when the first octet is written, a larger
+// one when that is full, and gives it back at Flush: an idle connection holds none. Errors of the destination are sticky.
 // A Writer is not safe for concurrent use.
 type Writer struct {
 	dst io.Writer
@@ -12,7 +12,7 @@ type Writer struct {
 	err error
 }
 
-// writeBuffer is the size of a Writer's buffer.
+// writeBuffer is the size of a Writer's first buffer. The one that follows has bulkBuffer.
 const writeBuffer = 8 << 10
 
 // NewWriter returns a Writer to dst.
@@ -35,7 +35,7 @@ func (w *Writer) Write(p []byte) (int, error) {
 	}
 	written := 0
 	for w.err == nil && len(p) > 0 {
-		if w.n == 0 && len(p) >= writeBuffer {
+		if w.n == 0 && len(p) >= max(writeBuffer, w.size()) {
 			n := w.send(p)
 			return written + n, w.err
 		}
@@ -75,9 +75,35 @@ func (w *Writer) WriteByte(c byte) error {
 	return w.err
 }
 
+// ReadFrom implements io.ReaderFrom: octets go into the buffer at once, without another in between.
+func (w *Writer) ReadFrom(r io.Reader) (read int64, err error) {
+	for empty := 0; w.err == nil; {
+		if len(w.room()) == 0 {
+			w.empty()
+			continue
+		}
+		n, err := r.Read(w.room())
+		w.n += n
+		read += int64(n)
+		if empty++; n > 0 {
+			empty = 0
+		}
+		if empty == maxEmptyReads && err == nil {
+			err = io.ErrNoProgress
+		}
+		if err == io.EOF {
+			return read, nil
+		}
+		if err != nil {
+			return read, err
+		}
+	}
+	return read, w.err
+}
+
 // Flush sends what is buffered and gives the buffer back.
 func (w *Writer) Flush() error {
-	w.empty()
+	w.sendAll()
 	w.release()
 	return w.err
 }
@@ -90,8 +116,25 @@ func (w *Writer) room() []byte {
 	return w.buf.b[w.n:]
 }
 
-// empty sends what is buffered and keeps the buffer.
+// size is the length of the buffer, 0 without one.
+func (w *Writer) size() int {
+	if w.buf == nil {
+		return 0
+	}
+	return len(w.buf.b)
+}
+
+// empty sends what fills the buffer. There is much to write: the next buffer is a larger one.
 func (w *Writer) empty() {
+	w.sendAll()
+	if len(w.buf.b) < bulkBuffer {
+		w.release()
+		w.buf = takeBuffer(bulkBuffer)
+	}
+}
+
+// sendAll sends what is buffered and keeps the buffer.
+func (w *Writer) sendAll() {
 	if w.n > 0 {
 		w.send(w.buf.b[:w.n])
 		w.n = 0

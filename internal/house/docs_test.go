@@ -72,10 +72,23 @@ func readme(t *testing.T) []block {
 	return blocks(strings.ReplaceAll(string(text), "\r\n", "\n"))
 }
 
-// TestReadmeCompiles builds each Go block of README.md as a reader would: in a module of its own.
+// guides returns the blocks of the documents below docs.
+func guides(t *testing.T) (all []block) {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(root, "docs", "*.md"))
+	require.NoError(t, err)
+	for _, name := range names {
+		text, err := os.ReadFile(name)
+		require.NoError(t, err)
+		all = append(all, blocks(strings.ReplaceAll(string(text), "\r\n", "\n"))...)
+	}
+	return all
+}
+
+// TestReadmeCompiles builds each Go block of README.md and of docs as a reader would: in a module of its own.
 func TestReadmeCompiles(t *testing.T) {
 	files := make(map[string]string)
-	for _, b := range readme(t) {
+	for _, b := range append(readme(t), guides(t)...) {
 		if b.lang != "go" {
 			continue
 		}

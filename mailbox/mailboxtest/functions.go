@@ -24,6 +24,7 @@ var functionScenarios = []scenario{
 	{"MoveToSelf", LacksAppend | LacksExpunge, testMoveToSelf},
 	{"RenameInbox", LacksAppend | LacksFolders | LacksExpunge, testRenameInbox},
 	{"Count", LacksFlags, testCount},
+	{"List", 0, testList},
 	{"UniqueIDs", LacksExpunge, testUniqueIDs},
 	{"Lock", 0, testLock},
 	{"DeliverAll", LacksAppend | LacksFolders, testDeliverAll},
@@ -194,6 +195,32 @@ func testCount(f *fixture) {
 	require.Equal(f, 1, s.Deleted)
 	require.EqualValues(f, 4*len(numbered(0)), s.Size)
 	require.Equal(f, 4, s.Messages)
+}
+
+// List is Changes, of some messages.
+func testList(f *fixture) {
+	b := f.inbox()
+	uids := b.fill(5)
+	all, err := b.Changes(f.ctx, 0)
+	require.NoError(f, err)
+	for _, set := range []mailbox.UIDSet{
+		nil, mailbox.UIDs(uids[0]), mailbox.UIDs(uids[1], uids[3]), mailbox.AllUIDs(), mailbox.UIDs(uids[4], uids[4]+1000), mailbox.UIDs(uids[4] + 7),
+	} {
+		some, err := mailbox.List(f.ctx, b.Mailbox, set)
+		require.NoError(f, err)
+		require.Equal(f, all.State, some.State)
+		require.Equal(f, all.Known, some.Known)
+		require.Equal(f, all.Expunged, some.Expunged)
+		var want []mailbox.Meta
+		for m := range all.Messages {
+			if set.Contains(m.UID) {
+				want = append(want, m)
+			}
+		}
+		for range 2 { // any number of times
+			require.Equal(f, want, slices.Collect(some.Messages))
+		}
+	}
 }
 
 func testUniqueIDs(f *fixture) {

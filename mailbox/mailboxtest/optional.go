@@ -18,8 +18,14 @@ import (
 var optionalScenarios = []scenario{
 	{"Derived", LacksExpunge, testDerived},
 	{"Watcher", LacksFlags | LacksExpunge | LacksAppend, testWatcher},
-	{"AccountWatcher", LacksFolders | LacksAppend, testAccountWatcher},
+	{"AccountWatcher", LacksAppend | LacksFlags, testAccountWatcher},
+	{"AccountWatcherFolders", LacksFolders | LacksAppend, testAccountWatcherFolders},
+	{"AccountWatcherMany", LacksAppend, testAccountWatcherMany},
 	{"Metadata", 0, testMetadata},
+	{"MetadataFollowsFolder", LacksFolders, testMetadataFollows},
+	{"MetadataLimit", 0, testMetadataLimit},
+	{"MetadataReopened", 0, testMetadataReopened},
+	{"AccountMetadata", 0, testAccountMetadata},
 	{"QuotaKeeper", LacksAppend | LacksExpunge, testQuota},
 	{"I15_QuotaAll", LacksAppend, testQuotaAll},
 	{"UIDAppender", LacksAppend, testUIDAppender},
@@ -126,42 +132,6 @@ func testWatcher(f *fixture) {
 		f.Fatal("a notification after the context ended")
 	case <-time.After(200 * time.Millisecond):
 	}
-}
-
-func testAccountWatcher(f *fixture) {
-	w := need[mailbox.AccountWatcher](f, f.acc)
-	box := f.folder("watched")
-	ctx, cancel := context.WithCancel(f.ctx)
-	defer cancel()
-	wake := make(chan string, 100)
-	require.NoError(f, w.WatchAccount(ctx, func(name string) {
-		select {
-		case wake <- name:
-		default:
-		}
-	}))
-	box.fill(1)
-	require.Equal(f, "watched", wakes(f, wake, "Append"))
-	drain(wake)
-	require.NoError(f, f.acc.Create(f.ctx, "another", mailbox.CreateOptions{}))
-	require.Equal(f, "", wakes(f, wake, "Create"))
-}
-
-func testMetadata(f *fixture) {
-	b := f.inbox()
-	md := need[mailbox.Metadata](f, b.Mailbox)
-	const entry = "/private/comment"
-	require.NoError(f, md.SetAnnotation(f.ctx, entry, []byte("mine\x00\r\n")))
-	require.NoError(f, md.SetAnnotation(f.ctx, "/shared/comment", []byte{}))
-	all, err := mailbox.Annotations(f.ctx, f.inbox().Mailbox)
-	require.NoError(f, err)
-	require.Equal(f, []byte("mine\x00\r\n"), all[entry])
-	require.Contains(f, all, "/shared/comment", "an empty value is a value")
-	require.NoError(f, mailbox.SetAnnotation(f.ctx, b.Mailbox, entry, nil))
-	require.NoError(f, mailbox.SetAnnotation(f.ctx, b.Mailbox, "/private/never", nil))
-	all, err = md.Annotations(f.ctx)
-	require.NoError(f, err)
-	require.NotContains(f, all, entry)
 }
 
 func testQuota(f *fixture) {

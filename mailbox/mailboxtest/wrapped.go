@@ -126,6 +126,9 @@ func mailboxOperations(f *fixture, m mailbox.Mailbox) map[mailbox.OpKind]func() 
 			return err
 		}
 	}
+	if o, ok := mailbox.As[mailbox.Lister](m); ok {
+		all[mailbox.OpChanges] = func() error { _, err := o.List(f.ctx, mailbox.AllUIDs()); return err }
+	}
 	if o, ok := mailbox.As[mailbox.Derived](m); ok {
 		all[mailbox.OpSetDerived] = func() error { return o.SetDerived(f.ctx, "k", func(func(mailbox.UID, []byte) bool) {}) }
 	}
@@ -169,6 +172,10 @@ func accountOperations(f *fixture) map[mailbox.OpKind]func() error {
 	}
 	if o, ok := mailbox.As[mailbox.AccountWatcher](f.acc); ok {
 		all[mailbox.OpWatchAccount] = func() error { return o.WatchAccount(f.ctx, func(string) {}) }
+	}
+	if o, ok := mailbox.As[mailbox.Metadata](f.acc); ok {
+		all[mailbox.OpAccountAnnotations] = func() error { _, err := o.Annotations(f.ctx); return err }
+		all[mailbox.OpSetAccountAnnotation] = func() error { return o.SetAnnotation(f.ctx, "/private/x", []byte("x")) }
 	}
 	return all
 }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -87,20 +88,39 @@ func ignore(*response) error { return nil }
 
 // List is queue.Queue's, over the socket.
 func (c *Client) List(ctx context.Context, f queue.Filter) iter.Seq2[queue.Entry, error] {
-	return func(yield func(queue.Entry, error) bool) {
-		stop := fmt.Errorf("control: enough")
-		err := c.call(ctx, request{Op: "list", Filter: &f}, nil, func(r *response) error {
-			if r.Entry == nil {
-				return nil
-			}
-			e, err := r.toEntry()
-			if err == nil && !yield(e, nil) {
+	return each(ctx, c, request{Op: "list", Filter: &f}, func(r *response) (e queue.Entry, ok bool, err error) {
+		if r.Entry == nil {
+			return e, false, nil
+		}
+		e, err = r.toEntry()
+		return e, true, err
+	})
+}
+
+// Past is queue.Queue's, over the socket. The events have no Err.
+func (c *Client) Past(ctx context.Context, id queue.ID) iter.Seq2[queue.Event, error] {
+	return each(ctx, c, request{Op: "past", ID: id}, func(r *response) (e queue.Event, ok bool, err error) {
+		if r.Event == nil {
+			return e, false, nil
+		}
+		return *r.Event, true, nil
+	})
+}
+
+// each yields what take makes of the responses to a request, where it says ok.
+func each[T any](ctx context.Context, c *Client, req request, take func(*response) (v T, ok bool, err error)) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		stop := errors.New("control: enough")
+		err := c.call(ctx, req, nil, func(r *response) error {
+			v, ok, err := take(r)
+			if err == nil && ok && !yield(v, nil) {
 				return stop
 			}
 			return err
 		})
 		if err != nil && err != stop {
-			yield(queue.Entry{}, err)
+			var none T
+			yield(none, err)
 		}
 	}
 }
@@ -159,7 +179,7 @@ func (c *Client) Requeue(ctx context.Context, id queue.ID) error {
 	return c.call(ctx, request{Op: "requeue", ID: id}, nil, ignore)
 }
 
-// Enqueue submits a message; everybody who can open the socket may. The server fills in the Origin.
+// Enqueue submits a message; everybody who can open the socket may. The server gives the ID and fills in the Origin.
 func (c *Client) Enqueue(ctx context.Context, env *goniec.Envelope, msg io.Reader, o queue.Options) (id queue.ID, err error) {
 	req := request{Op: "submit", Envelope: goniec.AppendEnvelope(nil, env), Options: o}
 	err = c.call(ctx, req, msg, func(r *response) error {

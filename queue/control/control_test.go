@@ -105,6 +105,39 @@ func TestHands(t *testing.T) {
 	require.ErrorIs(t, c.Cat(ctx, id, io.Discard), queue.ErrNotFound)
 }
 
+// What happened to a message can be asked over the socket, also when it is gone.
+func TestPast(t *testing.T) {
+	q := &queue.Queue{Store: &queue.Memory{}, Deliverer: goniec.Discard()}
+	c := serve(t, &control.Server{Queue: q})
+	ask := func(id queue.ID) (kinds []queue.EventKind, err error) {
+		for e, err := range c.Past(t.Context(), id) {
+			if err != nil {
+				return kinds, err
+			}
+			require.Equal(t, id, e.ID)
+			kinds = append(kinds, e.Kind)
+		}
+		return kinds, nil
+	}
+	_, err := ask("X")
+	require.ErrorIs(t, err, errors.ErrUnsupported)
+	h, err := queue.OpenHistory(t.TempDir(), queue.HistoryOptions{})
+	require.NoError(t, err)
+	defer h.Close()
+	q.History = h
+	_, err = ask("X")
+	require.ErrorIs(t, err, queue.ErrNotFound)
+	id, err := c.Enqueue(t.Context(), envelope(t, "me@example.org", "a@x.example"), strings.NewReader(body), queue.Options{Hold: true})
+	require.NoError(t, err)
+	require.NoError(t, c.Delete(t.Context(), id))
+	kinds, err := ask(id)
+	require.NoError(t, err)
+	require.Equal(t, []queue.EventKind{queue.Queued, queue.Removed}, kinds)
+	for range c.Past(t.Context(), id) {
+		break
+	}
+}
+
 // S09: a submission that breaks off is not queued.
 func TestS09_BrokenSubmission(t *testing.T) {
 	q := &queue.Queue{Store: &queue.Memory{}, Deliverer: goniec.Discard()}

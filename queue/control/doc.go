@@ -4,7 +4,8 @@
 // (Hands).
 //
 // Who may do what is decided by the uid of the peer, which the kernel tells: everybody who can open the
-// socket may submit; all else is for root, the server's own user and Server.Admins.
+// socket may submit; all else is for root, the server's own user and Server.Admins. ID, Origin and idempotency keys of a submission
+// are the server's and the user's own: nobody can pass for another or stand in the way of his mail.
 //
 // # Protocol
 //
@@ -16,7 +17,7 @@
 //
 // # Limits
 //
-// A request has 32 MiB, 64 connections are served at a time, and a peer has a minute for each read and
-// write. Where the kernel does not tell who the peer is (Windows, and systems other than Linux, macOS and FreeBSD), every
+// A request has 32 MiB, 4 MiB from those who may only submit (some 30,000 recipients). 64 connections are served at a time, 16 of one
+// such user and 48 of all of them. A peer has a minute for each read and write. Where the kernel does not tell who the peer is (Windows, and systems other than Linux, macOS and FreeBSD), every
 // request is refused.
 package control

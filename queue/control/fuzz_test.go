@@ -40,6 +40,13 @@ func (n *note) Cat(_ context.Context, id queue.ID, w io.Writer) error {
 	_, err := io.WriteString(w, "body of "+string(id))
 	return err
 }
+
+func (n *note) Past(_ context.Context, id queue.ID) iter.Seq2[queue.Event, error] {
+	return func(yield func(queue.Event, error) bool) {
+		_ = n.say("past %q", id)
+		yield(queue.Event{ID: id}, nil)
+	}
+}
 func (n *note) Hold(_ context.Context, id queue.ID) error      { return n.say("hold %q", id) }
 func (n *note) Release(_ context.Context, id queue.ID) error   { return n.say("release %q", id) }
 func (n *note) Flush(_ context.Context, id queue.ID) error     { return n.say("flush %q", id) }
@@ -88,6 +95,7 @@ func FuzzRequest(f *testing.F) {
 		{Op: "cat", ID: "ABC"},
 		{Op: "hold"},
 		{Op: "flush-dest", Dest: "x.example"},
+		{Op: "past", ID: "one"},
 		{Op: "other"},
 		{Op: "submit", Envelope: env},
 	} {

@@ -15,6 +15,7 @@ import (
 type Hands interface {
 	List(ctx context.Context, f queue.Filter) iter.Seq2[queue.Entry, error]
 	Show(ctx context.Context, id queue.ID) (queue.Entry, error)
+	Past(ctx context.Context, id queue.ID) iter.Seq2[queue.Event, error]
 	Cat(ctx context.Context, id queue.ID, w io.Writer) error
 	Hold(ctx context.Context, id queue.ID) error
 	Release(ctx context.Context, id queue.ID) error
@@ -31,8 +32,11 @@ var (
 	_ Hands = (*Client)(nil)
 )
 
-// maxRequest bounds the line of a request: a submission to many recipients is long.
-const maxRequest = 32 << 20
+// maxRequest bounds the line of a request: a submission to many recipients is long. maxStranger is that of users who are no admins.
+const (
+	maxRequest  = 32 << 20
+	maxStranger = 4 << 20
+)
 
 // request is what a client asks.
 type request struct {
@@ -48,6 +52,7 @@ type request struct {
 type response struct {
 	Entry    *queue.Entry `json:"entry,omitempty"` // without its Envelope
 	Envelope []byte       `json:"envelope,omitempty"`
+	Event    *queue.Event `json:"event,omitempty"`
 	Data     []byte       `json:"data,omitempty"`
 	ID       queue.ID     `json:"id,omitempty"`
 	Done     bool         `json:"done,omitempty"`
@@ -69,7 +74,7 @@ var ErrForbidden = errors.New("not allowed: only root and the queue's own user m
 func kinds() map[string]error {
 	return map[string]error{
 		"not-found": queue.ErrNotFound, "busy": queue.ErrBusy, "corrupt": queue.ErrCorrupt, "closed": queue.ErrClosed,
-		"full": queue.ErrFull, "forbidden": ErrForbidden,
+		"full": queue.ErrFull, "forbidden": ErrForbidden, "unsupported": errors.ErrUnsupported,
 	}
 }
 

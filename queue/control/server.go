@@ -39,9 +39,12 @@ type Server struct {
 	l      net.Listener
 	conns  map[net.Conn]struct{}
 	closed bool
-	wg     sync.WaitGroup
-	ctx    context.Context
-	cancel context.CancelFunc
+	// users counts connections by uid, but for admins; strangers is their sum.
+	users     map[uint32]int
+	strangers int
+	wg        sync.WaitGroup
+	ctx       context.Context
+	cancel    context.CancelFunc
 }
 
 // ErrServerClosed is what Serve returns after Shutdown or Close.
@@ -238,8 +241,17 @@ func (s *Server) guarded(raw net.Conn, c *deadlineConn, w *bufio.Writer) (err er
 	if err != nil {
 		return fmt.Errorf("%w (%w)", ErrForbidden, err)
 	}
+	leave, err := s.admit(uid)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	limit := maxRequest
+	if !s.admin(uid) {
+		limit = maxStranger
+	}
 	r := bufio.NewReader(c)
-	line, err := readLine(r, maxRequest)
+	line, err := readLine(r, limit)
 	if err != nil {
 		return err
 	}
@@ -276,10 +288,42 @@ func readLine(r *bufio.Reader, limit int) ([]byte, error) {
 
 // authorize is the one place where rights are decided.
 func (s *Server) authorize(uid uint32, op string) error {
-	if op == "submit" || uid == 0 || int(uid) == os.Getuid() || slices.Contains(s.Admins, uid) {
+	if op == "submit" || s.admin(uid) {
 		return nil
 	}
 	return ErrForbidden
+}
+
+// admin reports whether a user may do everything.
+func (s *Server) admin(uid uint32) bool {
+	return uid == 0 || int(uid) == os.Getuid() || slices.Contains(s.Admins, uid)
+}
+
+// admit counts a connection of a user. Others than admins get a quarter of MaxConns each, and three quarters together, so that nobody
+// keeps those out who look after the queue.
+func (s *Server) admit(uid uint32) (leave func(), err error) {
+	if s.admin(uid) {
+		return func() {}, nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	limit := orInt(s.MaxConns, 64)
+	if s.users[uid] >= max(limit/4, 1) || s.strangers >= max(limit*3/4, 1) {
+		return nil, goniec.NewStatus(451, goniec.EnhancedCode{4, 3, 2}, "too many connections to the queue, try again later")
+	}
+	if s.users == nil {
+		s.users = map[uint32]int{}
+	}
+	s.users[uid]++
+	s.strangers++
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.strangers--
+		if s.users[uid]--; s.users[uid] == 0 {
+			delete(s.users, uid)
+		}
+	}, nil
 }
 
 // do carries a request out.
@@ -294,6 +338,16 @@ func (s *Server) do(uid uint32, req *request, body *bufio.Reader, w *bufio.Write
 			return err
 		}
 		return writeLine(w, fromEntry(e))
+	case "past":
+		for e, err := range q.Past(ctx, req.ID) {
+			if err == nil {
+				err = writeLine(w, response{Event: &e})
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
 	case "cat":
 		return q.Cat(ctx, req.ID, dataWriter{w})
 	case "hold":
@@ -349,7 +403,11 @@ func (s *Server) submit(uid uint32, req *request, body io.Reader, w io.Writer) e
 		return err
 	}
 	env.Origin = goniec.Origin{User: fmt.Sprintf("uid:%d", uid), Protocol: "local"}
-	env.Received = time.Now()
+	env.Received, env.ID, env.AuthSender = time.Now(), "", ""
+	if req.Options.Key != "" && !s.admin(uid) {
+		// One user's keys must not make another's mail a repetition.
+		req.Options.Key = fmt.Sprintf("%s/%s", env.Origin.User, req.Options.Key)
+	}
 	body = &frameReader{r: body}
 	if limit := orInt(s.MaxMessageBytes, 50<<20); limit > 0 {
 		body = &limitReader{body, limit}
