@@ -79,7 +79,10 @@
 // Their deliveries, renames and deletions show in the next Changes. A rename or deletion in the very moment of a change of ours
 // shows in the next Changes a tenth of a second later, or two seconds where the file system keeps no parts of seconds; while
 // we change a folder of more than 2000 messages all the time, within half a minute. A message is never
-// taken for expunged because it was renamed while its directory was read.
+// taken for expunged because it was renamed while its directory was read. Dovecot does take it so at times, and gives it
+// another UID afterwards: here too it then goes under the old UID and comes under the new one.
+//
+// On a full disk what is known can be read, marked and expunged; new mail waits in new/ until there is room.
 //
 // # Sources
 //

@@ -378,6 +378,37 @@ func TestRenumbered(t *testing.T) {
 	}
 }
 
+// When the list has to be written anew because lines of ours are gone from it, the lines of files that we have not seen yet
+// stay: their UIDs are known to the clients of the program that wrote them.
+func TestForeignLinesStay(t *testing.T) {
+	root := fastDir(t)
+	dir := filepath.Join(root, "u")
+	s := &maildir.Store{Root: root}
+	_, m := open(t, s, "u", "INBOX")
+	for i := range 3 {
+		_, err := m.Append(t.Context(), strings.NewReader(fmt.Sprint(i, "\r\n")), mailbox.AppendOptions{})
+		require.NoError(t, err)
+	}
+	// Another program expunges the second message, saves a new one, and writes the list anew.
+	text, err := os.ReadFile(dir + "/dovecot-uidlist")
+	require.NoError(t, err)
+	lines := strings.SplitAfter(string(text), "\n")
+	_, base, _ := strings.Cut(strings.TrimSpace(lines[2]), ":")
+	require.NoError(t, os.Remove(dir+"/cur/"+base+":2,"))
+	require.NoError(t, os.WriteFile(dir+"/cur/1600000001.theirs.h:2,S", []byte("theirs\n"), 0o600))
+	lines[2] = ""
+	require.NoError(t, os.WriteFile(dir+"/new.list", []byte(strings.Join(lines, "")+"9 :1600000001.theirs.h\n"), 0o600))
+	require.NoError(t, os.Rename(dir+"/new.list", dir+"/dovecot-uidlist"))
+
+	metas, state := list(t, m)
+	require.Len(t, metas, 3)
+	require.EqualValues(t, 9, metas[2].UID)
+	require.EqualValues(t, 10, state.UIDNext)
+	text, err = os.ReadFile(dir + "/dovecot-uidlist")
+	require.NoError(t, err)
+	require.Contains(t, string(text), "\n9 :1600000001.theirs.h\n")
+}
+
 // Check finds each kind of damage, and repairs what can be.
 func TestCheck(t *testing.T) {
 	root := fastDir(t)

@@ -139,7 +139,7 @@ func (f *folder) rewrite(ctx context.Context) error {
 		return err
 	}
 	defer unlock()
-	return f.writeList(&f.state.list, &f.state.t)
+	return f.writeList(&f.state.list, f.state.lines(nil))
 }
 
 // reread takes in what another program did to the list.
@@ -250,5 +250,5 @@ func (f *folder) newUIDs(ctx context.Context, old uint32) error {
 	if l.validity, err = f.acct.nextValidity(ctx, max(l.validity, old)); err != nil {
 		return err
 	}
-	return f.writeList(l, &f.state.t)
+	return f.writeList(l, f.state.lines(nil))
 }

@@ -338,8 +338,16 @@ func (f *folder) commitList(entries []listEntry) error {
 	if !l.torn && l.lines <= 2*len(s.t.recs)+listSlack && l.next <= max(l.last+1, entries[0].uid) {
 		return f.appendList(l, entries)
 	}
+	return f.writeList(l, s.lines(entries))
+}
+
+// lines is what belongs into the list: the known messages, some more, and those whose file was not seen yet.
+func (s *state) lines(more []listEntry) *table {
+	if len(more) == 0 && len(s.listed) == 0 {
+		return &s.t
+	}
 	t := table{recs: slices.Clone(s.t.recs), names: s.t.names[:len(s.t.names):len(s.t.names)]}
-	for _, e := range entries {
+	for _, e := range more {
 		t.add(t.newRec(e.uid, e.base, infoNone, nil))
 	}
 	for base, uid := range s.listed {
@@ -347,7 +355,7 @@ func (f *folder) commitList(entries []listEntry) error {
 			t.add(t.newRec(uid, base, infoNone, nil))
 		}
 	}
-	return f.writeList(l, &t)
+	return &t
 }
 
 // addFresh puts files with their UIDs into the table.
