@@ -139,8 +139,8 @@ func TestNotifyUnsupported(t *testing.T) {
 	require.Equal(t, "NO [BADEVENT (MessageNew MessageExpunge FlagChange MailboxName SubscriptionChange)] event is not supported", tagged)
 }
 
-// BenchmarkNotifyMemory measures the memory of a silent session that watches 1,000 mailboxes and their names.
-func BenchmarkNotifyMemory(b *testing.B) {
+// BenchmarkNotifySessions measures the memory of a silent session that watches 1,000 mailboxes and their names.
+func BenchmarkNotifySessions(b *testing.B) {
 	f, _ := newMaildirFixture(b)
 	f.MaxConnsPerIP = -1
 	a := f.account(b, "alice")

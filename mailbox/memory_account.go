@@ -350,7 +350,12 @@ func (w *watchers) add(ctx context.Context, notify func(name string)) {
 	if w.all == nil {
 		w.all = make(map[*func(string)]struct{})
 	}
-	key := &notify
+	told := func(name string) {
+		if ctx.Err() == nil { // what follows its end may come late
+			notify(name)
+		}
+	}
+	key := &told
 	w.all[key] = struct{}{}
 	context.AfterFunc(ctx, func() {
 		w.mu.Lock()

@@ -18,7 +18,11 @@ func (m *Mailbox) Watch(ctx context.Context, notify func()) error {
 	if err != nil {
 		return err
 	}
-	remove := f.watch.add(notify)
+	remove := f.watch.add(func() {
+		if ctx.Err() == nil { // what follows its end may come late
+			notify()
+		}
+	})
 	s := f.acct.store
 	s.mu.Lock()
 	s.take(f)

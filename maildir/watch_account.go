@@ -23,7 +23,11 @@ func (a *Account) WatchAccount(ctx context.Context, notify func(name string)) er
 	s.mu.Lock()
 	shared.refs++
 	s.mu.Unlock()
-	remove := shared.watch.add(shared, notify)
+	remove := shared.watch.add(shared, func(name string) {
+		if ctx.Err() == nil { // what follows its end may come late
+			notify(name)
+		}
+	})
 	context.AfterFunc(ctx, func() {
 		remove()
 		_ = s.releaseAccount(shared)
