@@ -29,6 +29,7 @@ type tracker struct {
 	flags   map[uint32]string // last told, by UID
 	silent  map[uint32]bool   // changed by ourselves without being told
 	qresync bool
+	pushed  bool // changes are told between commands too
 	byUID   bool // numbers may change at any time: UID commands only
 	modSeq  uint64
 }
@@ -180,7 +181,7 @@ func (c *tracker) step() {
 		if u := c.uids[i-1]; u != 0 {
 			told := c.flags[u]
 			c.run(false, fmt.Sprintf("UID STORE %d %s.SILENT (%s)", u, op, flag))
-			if c.flags[u] == told { // else it was told all the same
+			if c.pushed || c.flags[u] == told { // else it was told all the same; what is pushed may be from before
 				c.silent[u] = true
 			}
 		}
