@@ -114,13 +114,14 @@ func (tr *callTrace) end(name, args string, start int) {
 }
 
 // counts tells whether a loss of the path would be one. A cache may go, as may what is on its way or unfinished, locks, and
-// the spare files of the queue.
+// the spare files of the queue. The index of a folder may lose what it noted of new messages, which the uidlist has; that it loses
+// nothing else the crash states of package maildir show.
 func (tr *callTrace) counts(path string) bool {
 	name := filepath.Base(path)
 	return tr.inside(path) && !strings.HasSuffix(path, "(deleted)") &&
 		filepath.Base(filepath.Dir(path)) != "tmp" && !strings.Contains(path, "/goniec-unfinished.") &&
 		!strings.HasPrefix(name, "spare") && !strings.HasSuffix(name, ".lock") && !strings.HasPrefix(name, ".faultfs") &&
-		!slices.Contains([]string{"tmp", "lock", "goniec-lock", "goniec-move-lock", "goniec-pop3-lock", "goniec-derived", "maildirsize"}, name)
+		!slices.Contains([]string{"tmp", "lock", "goniec-lock", "goniec-move-lock", "goniec-pop3-lock", "goniec-derived", "goniec-index", "maildirsize"}, name)
 }
 
 func (tr *callTrace) inside(path string) bool {
