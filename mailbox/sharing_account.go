@@ -170,8 +170,8 @@ func (a *sharedAccount) Open(ctx context.Context, name string) (Mailbox, error) 
 	if err != nil {
 		return nil, err
 	}
-	if r == 0 {
-		return nil, ErrNotFound
+	if r&(RightLookup|RightRead|RightInsert) == 0 {
+		return nil, ErrNotFound // he can do nothing with its messages, and shall not learn that it is there
 	}
 	m, err := acc.Open(ctx, p.name)
 	if err != nil {
@@ -200,11 +200,11 @@ func (a *sharedAccount) Create(ctx context.Context, name string, o CreateOptions
 		return err
 	}
 	if !p.own {
-		if o.SpecialUse != "" {
-			return ErrCannot
-		}
 		if err := a.mayCreate(ctx, acc, p, parent); err != nil {
 			return err
+		}
+		if o.SpecialUse != "" {
+			return ErrCannot
 		}
 	}
 	if err := acc.Create(ctx, p.name, o); err != nil {
