@@ -1,6 +1,7 @@
 package maildir
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -84,8 +85,9 @@ type appendJob struct {
 	lenient bool
 	lead    bool // this job's caller does the next batch
 
-	metas []mailbox.Meta
-	err   error
+	metas    []mailbox.Meta
+	validity uint32
+	err      error
 }
 
 // discard removes what is still in tmp/.
@@ -181,9 +183,19 @@ func (f *folder) appendBatch(jobs []*appendJob) {
 		if len(j.items) > 1 { // its note lies there: it is committed on its own
 			f.commitReady(ready)
 			ready = nil
+			err = cmp.Or(err, f.afterCommit(ctx))
 		}
 	}
 	f.commitReady(ready)
+}
+
+// afterCommit makes sure that the rest of a batch can go on where a part of it may have failed.
+func (f *folder) afterCommit(ctx context.Context) error {
+	if f.broken.Load() {
+		return errBroken
+	}
+	_, err := f.refreshLocked(ctx)
+	return err
 }
 
 func (f *folder) commitReady(ready []*appendJob) {
@@ -273,16 +285,19 @@ func (f *folder) commitAppends(jobs []*appendJob) error {
 	synced := make(chan error, 1)
 	go func() { synced <- f.cur.Sync() }()
 	err := f.commitList(entries)
+	if err == nil {
+		s.uidNext = next // they are in the list, whatever becomes of the files
+	}
 	if e := f.failed(<-synced); err == nil {
 		err = e
 	}
 	if err != nil {
 		return err
 	}
-	s.uidNext = next
 	modSeq := f.nextModSeq()
 	var uids []uint32
 	for _, j := range jobs {
+		j.validity = s.list.validity
 		for i := range j.items {
 			uid := entries[len(uids)].uid
 			j.metas = append(j.metas, f.addAppended(&j.items[i], uid, modSeq))

@@ -85,7 +85,7 @@ func (f *folder) appendUID(j *appendJob, validity, uid uint32) (err error) {
 		f.commitReady([]*appendJob{j})
 		err = j.err
 	}
-	if err != nil {
+	if err != nil && s.uidNext == uid { // the list does not have it
 		s.uidNext, s.list.validity = next, own
 	}
 	return err

@@ -3,6 +3,7 @@ package maildir
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"sort"
@@ -27,7 +28,7 @@ const (
 func formOf(base string, fileSize int64) (form, int64) {
 	s, w := sizeIn(base, keyFileSize), sizeIn(base, keyNetSize)
 	switch {
-	case s != fileSize || w < s:
+	case s != fileSize || w < s || w > 2*s: // each octet becomes two at the most
 		return formUnknown, -1
 	case s == w:
 		return formRaw, w
@@ -37,7 +38,11 @@ func formOf(base string, fileSize int64) (form, int64) {
 }
 
 // openContent opens a message's file and learns its form.
-func openContent(dir faultfs.Dir, name string) (*content, error) {
+func openContent(dir faultfs.Dir, name string) (*content, error) { return openTrusting(dir, name, nil) }
+
+// openTrusting is openContent where trust is asked whether the network size of the name is to be believed: it can not be
+// checked without reading the file.
+func openTrusting(dir faultfs.Dir, name string, trust func(size int64) bool) (*content, error) {
 	f, err := dir.Open(name)
 	if err != nil {
 		return nil, err
@@ -49,7 +54,11 @@ func openContent(dir faultfs.Dir, name string) (*content, error) {
 	}
 	base, _ := splitInfo(name)
 	how, size := formOf(base, info.Size)
+	if how == formLF && trust != nil && !trust(size) {
+		how = formUnknown
+	}
 	c := newContent(f, size, how)
+	c.fileSize = info.Size
 	if how == formUnknown {
 		err = c.measure(info.Size)
 	}
@@ -65,9 +74,11 @@ func openContent(dir faultfs.Dir, name string) (*content, error) {
 // marks are made as far as somebody has read. Where the last read ended is remembered, so that
 // reading on costs nothing.
 type content struct {
-	file faultfs.File
-	size int64 // in network form
-	form form
+	file     faultfs.File
+	fileSize int64 // 0: not known
+	size     int64 // in network form
+	form     form
+	wrong    func() // called when the size turns out to be wrong; nil: nobody asks
 
 	mu    sync.Mutex
 	marks []int64 // marks[i] is the network offset of file offset i*chunkSize
@@ -142,39 +153,58 @@ func (c *content) ReadAt(p []byte, off int64) (int, error) {
 	if off >= c.size {
 		return 0, io.EOF
 	}
+	// Never more than Size, whatever the file has by now: a protocol has told it.
+	wanted := p[:min(int64(len(p)), c.size-off)]
+	n, err := c.read(wanted, off)
+	if err == nil && len(wanted) < len(p) {
+		err = io.EOF
+	}
+	return n, err
+}
+
+// read fills p, which ends within Size.
+func (c *content) read(p []byte, off int64) (n int, err error) {
 	if c.form == formRaw {
-		return c.file.ReadAt(p, off)
+		if n, err = c.file.ReadAt(p, off); n < len(p) {
+			return n, c.shorter(err)
+		}
+		return n, nil
 	}
 	at, err := c.seek(off)
 	if err != nil {
 		return 0, err
 	}
-	n := 0
 	buf := chunks.Get().(*[chunkSize + 1]byte)
 	defer chunks.Put(buf)
-	for n < len(p) && at.net < c.size {
+	for n < len(p) {
 		m, err := c.file.ReadAt(buf[:min(chunkSize, len(p)-n)], at.file)
 		if m == 0 {
-			return n, shorter(err)
+			return n, c.shorter(err)
 		}
 		n += at.expand(p[n:], buf[:m])
+	}
+	if at.net == c.size && at.file < c.fileSize {
+		return n, c.shorter(nil) // there is more
 	}
 	c.mu.Lock()
 	c.next = at
 	c.mu.Unlock()
-	if n < len(p) {
-		return n, io.EOF
-	}
 	return n, nil
 }
 
-// shorter is the error for a file that ends before its size: somebody has cut it.
-func shorter(err error) error {
-	if err == nil || err == io.EOF {
-		return fs.ErrInvalid
+// shorter is the error for a file that does not have the octets of its size: somebody has cut it, or its name is wrong.
+func (c *content) shorter(err error) error {
+	if err != nil && err != io.EOF {
+		return err
 	}
-	return err
+	if c.wrong != nil {
+		c.wrong()
+	}
+	return errSizes
 }
+
+// errSizes is temporary: at the next opening the size is found out.
+var errSizes = fmt.Errorf("maildir: a message's file does not have the size that its name says: %w", fs.ErrInvalid)
 
 // expand copies src to p with the CRs that are missing, and moves on; src begins at the cursor.
 func (at *cursor) expand(p, src []byte) int {
@@ -232,7 +262,7 @@ func (c *content) walk(at cursor, off int64) (cursor, error) {
 	at.cr, b = b[0] == '\r', b[1:]
 	for at.net < off {
 		if len(b) == 0 {
-			return at, shorter(nil)
+			return at, c.shorter(nil)
 		}
 		if b[0] == '\n' && !at.cr && !at.half {
 			at.net++

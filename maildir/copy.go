@@ -155,7 +155,9 @@ func (t *transfer) copy(ctx context.Context, uids mailbox.UIDSet, charge bool) (
 	for _, m := range job.metas {
 		res.Dest = append(res.Dest, m.UID)
 	}
-	res.UIDValidity, err = t.dst.validity(ctx)
+	if res.UIDValidity = job.validity; len(job.items) == 0 {
+		res.UIDValidity, err = t.dst.validity(ctx)
+	}
 	return res, err
 }
 

@@ -14,14 +14,21 @@ import (
 // known of a folder. It is never removed; a process that dies gives the lock back.
 const lockName = "goniec-lock"
 
+// errBroken is temporary: the next use opens the folder's directories anew.
+var errBroken = errors.New("maildir: an operation on the folder failed, it is opened anew")
+
 // enter locks the folder's state for this goroutine and brings it up to date; write says that the
 // caller is going to change something, so that other processes are kept out too. leave must follow
-// when the error is nil.
+// when the error is nil. errBroken says that a sync failed while the lock was waited for: what is known of the
+// folder may not be so.
 func (f *folder) enter(ctx context.Context, write bool) error {
 	if err := f.lock.lock(ctx); err != nil {
 		return err
 	}
-	err := f.update(ctx, write)
+	err := errBroken
+	if !f.broken.Load() {
+		err = f.update(ctx, write)
+	}
 	if denied(err) && !f.cannotWrite.Load() {
 		f.goReadOnly()
 		err = f.update(ctx, write)

@@ -3,7 +3,9 @@
 package maildir_test
 
 import (
+	"context"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -58,6 +60,93 @@ func TestF06_LinksInTheTree(t *testing.T) {
 			})
 		}
 	}
+}
+
+// F06: no file of ours is followed where it leads elsewhere, nor waited for; what needs it fails, and the rest goes on.
+func TestF06_LinksInPlaceOfSideFiles(t *testing.T) {
+	for _, name := range []string{
+		"dovecot-acl", "dovecot-acl-list", "goniec-metadata", "goniec-account-metadata", "subscriptions", "maildirsize",
+		"goniec-intent", "goniec-derived", "goniec-special-use", "goniec-uidvalidity", "goniec-floor", "goniec-pop3-lock",
+		"goniec-move-lock", "goniec-rename", "maildirfolder", "courierimapuiddb", "courierimapkeywords", "courierimapsubscribed",
+		"dovecot-keywords", ".Sub", "cur/1600000000.M1P1.h:2,S", "new/1600000001.M1P1.h",
+	} {
+		for _, kind := range []string{"link", "dangling", "fifo", "folder"} {
+			t.Run(strings.ReplaceAll(name, "/", "_")+"/"+kind, func(t *testing.T) {
+				t.Parallel()
+				root, outside := fastDir(t), fastDir(t)
+				dir := filepath.Join(root, "u")
+				for _, sub := range []string{"new", "cur", "tmp"} {
+					require.NoError(t, os.MkdirAll(filepath.Join(dir, sub), 0o700))
+				}
+				target := filepath.Join(outside, "target")
+				require.NoError(t, os.WriteFile(target, []byte("user=bob lrs\n/private/comment 1\n"), 0o600))
+				path := filepath.Join(dir, name)
+				switch kind {
+				case "link":
+					require.NoError(t, os.Symlink(target, path))
+				case "dangling":
+					require.NoError(t, os.Symlink(target+".made", path))
+				case "fifo":
+					require.NoError(t, syscall.Mkfifo(path, 0o600))
+				case "folder":
+					require.NoError(t, os.Mkdir(path, 0o700))
+				}
+				useEverything(t, root)
+				require.Equal(t, []string{outside, target}, tree(t, outside))
+				text, err := os.ReadFile(target)
+				require.NoError(t, err)
+				require.Equal(t, "user=bob lrs\n/private/comment 1\n", string(text))
+			})
+		}
+	}
+}
+
+// useEverything does all that an account can do. It may fail, but not stand still.
+func useEverything(t *testing.T, root string) {
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	s := maildir.Impatient(&maildir.Store{Root: root})
+	defer s.Close()
+	_ = s.Deliver(ctx, "u", "", strings.NewReader(hello), mailbox.AppendOptions{})
+	acc, err := s.Account(ctx, "u")
+	if err != nil { // in place of goniec-rename
+		require.True(t, goniec.Temporary(err))
+		require.NoError(t, ctx.Err())
+		return
+	}
+	defer acc.Close()
+	a := acc.(*maildir.Account)
+	for _, err := range a.Mailboxes(ctx) {
+		if err != nil {
+			require.True(t, goniec.Temporary(err))
+		}
+	}
+	_ = a.Create(ctx, "Made", mailbox.CreateOptions{SpecialUse: mailbox.UseSent})
+	_ = a.SetSpecialUse(ctx, "INBOX", mailbox.UseJunk)
+	_ = a.Subscribe(ctx, "Made", true)
+	_, _ = a.Subscribed(ctx)
+	_, _ = a.ACL(ctx, "INBOX")
+	_ = a.ChangeACL(ctx, "INBOX", mailbox.ACLChange{Op: mailbox.ACLReplace, Entry: mailbox.ACLEntry{ID: "bob", Rights: mailbox.AllRights}})
+	_ = a.SetAnnotation(ctx, "/private/comment", []byte("x"))
+	_, _ = a.Annotations(ctx)
+	if m, err := a.Open(ctx, "INBOX"); err == nil {
+		_, _ = m.Append(ctx, strings.NewReader(hello), mailbox.AppendOptions{Flags: mailbox.FlagList{Keywords: []string{"k"}}})
+		for msg, err := range m.Read(ctx, mailbox.AllUIDs()) {
+			if err == nil {
+				_, _ = io.ReadAll(goniec.NewReader(msg.Content))
+			}
+		}
+		_ = mailbox.SetAnnotation(ctx, m, "/private/comment", []byte("y"))
+		_, _ = mailbox.Annotations(ctx, m)
+		_, _ = a.Copy(ctx, "INBOX", mailbox.AllUIDs(), "Made")
+		_, _ = m.SetFlags(ctx, mailbox.AllUIDs(), mailbox.FlagChange{Flags: mailbox.FlagList{System: mailbox.Seen}})
+		_, _ = a.Move(ctx, "INBOX", mailbox.UIDs(1, 2), "Made")
+		_, _ = m.Expunge(ctx, mailbox.AllUIDs())
+		require.NoError(t, m.Close())
+	}
+	_ = a.Rename(ctx, "Made", "Renamed")
+	_ = a.Delete(ctx, "Renamed")
+	require.NoError(t, ctx.Err(), "something was waited for")
 }
 
 // F06: new/ is swapped for a link while deliveries run: each is refused or lies inside.

@@ -131,6 +131,15 @@ func sizeIn(base string, key string) int64 {
 	return n
 }
 
+// netSizeIn reads the network size of a base name; -1 without one, and where it can not be.
+func netSizeIn(base string) int64 {
+	s, w := sizeIn(base, keyFileSize), sizeIn(base, keyNetSize)
+	if s >= 0 && (w < s || w > 2*s) {
+		return -1
+	}
+	return w
+}
+
 const (
 	keyFileSize = ",S=" // octets on disk
 	keyNetSize  = ",W=" // octets in network form

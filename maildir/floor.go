@@ -51,6 +51,7 @@ func (f *folder) keepFloor() {
 	next := floor{s.list.validity, saturate(s.uidNext, floorUIDs), s.modSeq + floorModSeqs}
 	if err := faultfs.WriteFile(f.base, floorName, next.text(), 0o600); err != nil {
 		f.acct.store.log("floor of mod-sequences not raised", "folder", f.base.Name(), "err", err)
+		f.index.sure = true // what is noted is above it
 		return
 	}
 	*fl = next

@@ -44,6 +44,8 @@ type folder struct {
 	index     index
 	derived   derived
 
+	wrongSizes sync.Map // UIDs of messages whose names have wrong sizes: uint32 -> true
+
 	appends appendQueue
 	watch   watchers
 	popLock atomic.Bool

@@ -49,15 +49,22 @@ func (m *Mailbox) begin(ctx context.Context) (*folder, error) {
 
 // locked is begin with the state locked and brought up to date; write as in enter. f.leave must follow.
 func (m *Mailbox) locked(ctx context.Context, write bool) (*folder, error) {
-	f, err := m.begin(ctx)
-	if err != nil {
-		return nil, err
+	for try := 0; ; try++ {
+		f, err := m.begin(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if err = f.enter(ctx, write); err == nil {
+			return f, nil
+		}
+		if !errors.Is(err, errBroken) || try == reopenTries {
+			return nil, m.vanished(f, err)
+		}
 	}
-	if err := f.enter(ctx, write); err != nil {
-		return nil, m.vanished(f, err)
-	}
-	return f, nil
 }
+
+// reopenTries is how often a folder is opened anew that breaks while its lock is waited for.
+const reopenTries = 3
 
 // vanished turns the error of a folder whose directories are gone into ErrNotFound.
 func (m *Mailbox) vanished(f *folder, err error) error {

@@ -227,7 +227,7 @@ func countDir(base faultfs.Dir, sub string, use *mailbox.QuotaUse) error {
 // sizeOf returns what a file counts.
 func sizeOf(d faultfs.Dir, name string) int64 {
 	base, _ := splitInfo(name)
-	if n := sizeIn(base, keyNetSize); n >= 0 {
+	if n := netSizeIn(base); n >= 0 {
 		return n
 	}
 	if n := sizeIn(base, keyFileSize); n >= 0 {

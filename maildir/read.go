@@ -198,7 +198,7 @@ func (r *reading) load(b *block, it *readItem) (news bool) {
 	raw := b.files[b.used : b.used+n : b.used+n]
 	base, _ := splitInfo(it.name)
 	how, size := formOf(base, info.Size)
-	if how == formUnknown {
+	if how == formUnknown || how == formLF && !r.f.trusts(it.meta, size) {
 		size = int64(n + loneLFs(raw))
 		if how = formLF; size == int64(n) {
 			how = formRaw
@@ -264,8 +264,14 @@ func (r *reading) yield(b *block, yield func(mailbox.Message, error) bool) bool 
 	return true
 }
 
-// hold makes the content of an item that was read. It is false for others, and where the sizes in the name were
-// wrong.
+// trusts tells whether the network size in a message's name is to be believed: not when it was found to be wrong.
+func (f *folder) trusts(m mailbox.Meta, size int64) bool {
+	_, wrong := f.wrongSizes.Load(uint32(m.UID))
+	return !wrong && (m.Size < 0 || m.Size == size)
+}
+
+// hold makes the content of an item that was read. It is false for others, and where the sizes in the name are
+// wrong: then they are found out when it is opened.
 func (r *reading) hold(it *readItem) bool {
 	switch {
 	case it.raw == nil:
@@ -276,7 +282,11 @@ func (r *reading) hold(it *readItem) bool {
 		r.net = appendNetForm(slices.Grow(r.net[:0], int(it.meta.Size)), it.raw)
 		r.held.Reset(r.net)
 	}
-	return r.held.Size() == it.meta.Size
+	if r.held.Size() != it.meta.Size {
+		r.f.wrongSizes.Store(uint32(it.meta.UID), true)
+		return false
+	}
+	return true
 }
 
 // open yields a message whose file is opened now.
@@ -316,11 +326,13 @@ func (f *folder) openMessage(ctx context.Context, uid uint32) (meta mailbox.Meta
 	defer f.leave(&err)
 	t := &f.state.t
 	err = f.withFile(ctx, uid, func(i int, name string) (err error) {
-		c, err = openContent(f.place(name))
+		r := &t.recs[i]
+		dir, name := f.place(name)
+		c, err = openTrusting(dir, name, func(size int64) bool { return f.trusts(t.meta(r), size) })
 		if err != nil {
 			return err
 		}
-		r := &t.recs[i]
+		c.wrong = func() { f.wrongSizes.Store(uid, true) }
 		if r.getSize() != c.size {
 			t.touch()
 			r.setSize(c.size)

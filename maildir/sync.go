@@ -289,7 +289,7 @@ func (f *folder) giveUIDs(ctx context.Context, names []string) error {
 		return err
 	}
 	var entries []listEntry
-	uids := make([]uint32, len(names))
+	uids, known := make([]uint32, len(names)), false
 	next := s.uidNext
 	dup := make(map[string]bool)
 	for i, name := range names {
@@ -306,6 +306,7 @@ func (f *folder) giveUIDs(ctx context.Context, names []string) error {
 			uid, next = next, next+1
 			entries = append(entries, listEntry{uid, base})
 		}
+		known = known || ok
 		uids[i] = uid
 	}
 	if err := f.commitList(entries); err != nil {
@@ -313,6 +314,8 @@ func (f *folder) giveUIDs(ctx context.Context, names []string) error {
 	}
 	s.uidNext = next
 	f.addFresh(names, uids)
+	// Where a UID is not new, the list does not tell after a crash that its mod-sequence may have been told: see resume.
+	f.index.sure = f.index.sure || known
 	return nil
 }
 

@@ -157,7 +157,7 @@ func (t *table) setName(r *rec, base, info string) {
 func (t *table) newRec(uid uint32, base, info string, fields []byte) rec {
 	r := rec{uid: uid}
 	r.setDate(noDate)
-	r.setSize(sizeIn(base, keyNetSize))
+	r.setSize(netSizeIn(base))
 	for f := range bytes.FieldsSeq(fields) {
 		if n, err := strconv.ParseInt(string(f[1:]), 10, 64); f[0] == 'W' && err == nil && r.getSize() < 0 {
 			r.setSize(n)

@@ -170,7 +170,13 @@ func testReadAt(f *fixture) {
 		n, err := c.ReadAt(make([]byte, 1), int64(len(text)))
 		require.Zero(f, n)
 		require.ErrorIs(f, err, io.EOF)
-		require.NoError(f, iotest.TestReader(io.NewSectionReader(c, 0, c.Size()), []byte(text)))
+		all, err := io.ReadAll(io.NewSectionReader(c, 0, c.Size()))
+		require.NoError(f, err)
+		require.Equal(f, text, string(all))
+		// Octet by octet and every other way around 64 KiB, of the message and of a file with LF.
+		for _, at := range []int{0, 64<<10 - 500, 64<<10 + strings.Count(text[:68<<10], "\n") - 500, len(text) - 1000} {
+			require.NoError(f, iotest.TestReader(io.NewSectionReader(c, int64(at), 1000), []byte(text[at:at+1000])))
+		}
 	}
 }
 
