@@ -226,7 +226,7 @@ func (s *FileStore) relocate(o *op, at loc) {
 		from = j.baseSeg
 		j.at, j.baseSeg = at, at.seg
 		if l := s.x.leases[n]; l != nil {
-			l.base = at
+			l.base, l.m = at, nil // the segment that m speaks of is written anew soon
 		}
 	}
 	s.x.ended(from)
