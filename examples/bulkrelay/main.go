@@ -41,7 +41,14 @@ func main() {
 	flag.StringVar(&o.spool, "spool", "", "empty `folder` for the queue; without it, a temporary one")
 	flag.DurationVar(&o.every, "every", time.Second, "time between two lines of progress")
 	flag.DurationVar(&o.backoff, "backoff", time.Second, "time to the second attempt, which doubles up to eight times this")
+	flag.Usage = func() {
+		fmt.Fprint(flag.CommandLine.Output(), "Bulkrelay sends a mailing through a queue to servers of different tempers, all on this machine, and draws a plot of it.\n\n")
+		flag.PrintDefaults()
+	}
 	flag.Parse()
+	if flag.NArg() > 0 {
+		log.Fatalf("unexpected argument %q: everything is a flag, see -h", flag.Arg(0))
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	if err := run(ctx, o, os.Stdout); err != nil {
@@ -53,6 +60,14 @@ const home = "bulk.test" // the mailing's sender lives here, and gets the bounce
 
 // run sends the mailing. It is an error when the ledger does not add up.
 func run(ctx context.Context, o options, out io.Writer) (err error) {
+	if o.count < 1 || o.destinations < 1 {
+		return fmt.Errorf("-count %d and -destinations %d: both must be 1 or more", o.count, o.destinations)
+	}
+	plot, err := os.Create(o.out) // now, and not after a long run
+	if err != nil {
+		return fmt.Errorf("-out: %w", err)
+	}
+	defer func() { err = errors.Join(err, plot.Close()) }()
 	if o.spool == "" {
 		if o.spool, err = os.MkdirTemp("", "bulkrelay"); err != nil {
 			return err
@@ -95,7 +110,7 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 	<-running
 	took := time.Since(w.start).Seconds()
 	fmt.Fprintf(out, "all of them done %.1f s later: %.0f a second\n", took, float64(o.count)/took)
-	if err := os.WriteFile(o.out, w.plot().svg(), 0o644); err != nil {
+	if _, err := plot.Write(w.plot().svg()); err != nil {
 		return err
 	}
 	fmt.Fprintf(out, "plot: %s\n", o.out)

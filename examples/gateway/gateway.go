@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"mime"
@@ -24,6 +25,9 @@ type options struct {
 
 // newGateway puts the parts together: server, filter, relay to one host.
 func newGateway(o options) (*smtp.Server, error) {
+	if len(o.domains) == 0 {
+		return nil, errors.New("-domain is empty: whose mail is to be accepted?")
+	}
 	pool := &smtp.Pool{Dialer: &smtp.Dialer{Logger: o.log}}
 	host, err := smtp.ParseHost(o.to, 25)
 	if o.lmtp {
@@ -31,7 +35,7 @@ func newGateway(o options) (*smtp.Server, error) {
 		host, err = lmtp.ParseHost(o.to)
 	}
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("-to: %w", err)
 	}
 	if len(host.Addrs) == 1 && host.Addrs[0].IsLoopback() {
 		host.TLS = goniec.TLSNone

@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -25,11 +26,19 @@ func main() {
 	refuse := flag.String("refuse", "", "`words` in a Subject to refuse mail for, with commas")
 	flag.StringVar(&o.to, "to", "127.0.0.1:2424", "`address` of the server behind, host:port or unix:/path")
 	flag.BoolVar(&o.lmtp, "lmtp", false, "the server behind speaks LMTP")
+	flag.Usage = func() {
+		fmt.Fprint(flag.CommandLine.Output(), "Gateway accepts mail for some domains, filters it, and passes it on at once by SMTP or LMTP.\n"+
+			"  gateway -domain demo.test -to 127.0.0.1:2424 -lmtp -refuse casino\n\n")
+		flag.PrintDefaults()
+	}
 	flag.Parse()
 	o.domains, o.refuse = list(*domains), list(*refuse)
 	o.log = slog.New(slog.NewTextHandler(os.Stderr, nil))
 
 	server, err := newGateway(o)
+	if err == nil && flag.NArg() > 0 {
+		err = fmt.Errorf("unexpected argument %q: everything is a flag, see -h", flag.Arg(0))
+	}
 	if err != nil {
 		o.log.Error("gateway", "err", err)
 		os.Exit(2)
@@ -37,6 +46,10 @@ func main() {
 	server.Addr = *listen
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
+	go func() {
+		<-server.Ready()
+		o.log.Info("listening", "addr", server.ListenAddr().String(), "domains", o.domains, "to", o.to)
+	}()
 	context.AfterFunc(ctx, func() {
 		grace, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()

@@ -15,6 +15,7 @@ import (
 	"flag"
 	"fmt"
 	"log"
+	"net"
 	"net/http"
 	"os"
 	"os/signal"
@@ -28,7 +29,14 @@ import (
 func main() {
 	imapAddr := flag.String("imap", "127.0.0.1:2143", "`address` of IMAP")
 	webAddr := flag.String("http", "127.0.0.1:2080", "`address` that takes new tickets")
+	flag.Usage = func() {
+		fmt.Fprint(flag.CommandLine.Output(), "Imap-tickets shows a table of support tickets as mail (name agent, password agent), and takes new ones by HTTP.\n\n")
+		flag.PrintDefaults()
+	}
 	flag.Parse()
+	if flag.NArg() > 0 {
+		log.Fatalf("unexpected argument %q: everything is a flag, see -h", flag.Arg(0))
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	if err := serve(ctx, *imapAddr, *webAddr, func(string, string) {}); err != nil {
@@ -38,6 +46,9 @@ func main() {
 
 // serve runs both servers until ctx ends. ready is told their addresses.
 func serve(ctx context.Context, imapAddr, webAddr string, ready func(imapAddr, webAddr string)) error {
+	if !loopback(imapAddr) {
+		return fmt.Errorf("will not listen on %s: the password is public; use a loopback address such as 127.0.0.1:2143", imapAddr)
+	}
 	t := newTickets()
 	t.add("bob@example.org", "Printer on fire", "It was quiet yesterday.\nToday it is not.")
 	mail := &imap.Server{Addr: imapAddr, Store: mailbox.FromSource(t), Auth: auth.AuthenticatorFunc(login), AllowInsecureAuth: true}
@@ -64,6 +75,12 @@ func serve(ctx context.Context, imapAddr, webAddr string, ready func(imapAddr, w
 	bye, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	return mail.Shutdown(bye)
+}
+
+// loopback reports whether an address can be reached from this machine only.
+func loopback(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	return err == nil && (host == "localhost" || net.ParseIP(host).IsLoopback())
 }
 
 // login knows one user.

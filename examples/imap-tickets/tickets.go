@@ -3,7 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
+	"fmt"
 	"iter"
 	"net"
 	"net/http"
@@ -178,7 +178,7 @@ func (t *tickets) take(w http.ResponseWriter, r *http.Request) {
 func listen(ctx context.Context, addr string) (net.Listener, error) {
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
 	if err != nil {
-		return nil, errors.Join(errors.New("new tickets can not be taken"), err)
+		return nil, fmt.Errorf("-http: %w", err)
 	}
 	return l, nil
 }

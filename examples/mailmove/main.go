@@ -84,10 +84,16 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	fmt.Fprintln(stderr, "mailmove:", explain(ctx, err))
 	code := exitCode(ctx, err)
-	if code != exitNoInput && code != exitUsage && o.stateFile != "" {
+	if code != exitNoInput && code != exitUsage && exists(o.stateFile) {
 		fmt.Fprintf(stderr, "mailmove: run it again with the same arguments to go on; what was copied is noted in %s\n", o.stateFile)
 	}
 	return code
+}
+
+// exists reports whether there is a file: nothing is noted before the first folder is open.
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // explain adds what to do to an error that has an answer.

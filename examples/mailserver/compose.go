@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"path/filepath"
@@ -32,7 +33,7 @@ func compose(o *options, log io.Writer) (_ *system, err error) {
 	}
 	users := &passwd.File{Path: o.users, Logger: logger}
 	if err := users.Load(); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("-users: %w", err)
 	}
 	directory, err := delivery.OpenFiles(delivery.FilesConfig{
 		Domains: o.domains, RelayDomains: o.relayDomains, Users: o.users, Delimiter: "+", Logger: logger,

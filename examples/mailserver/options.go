@@ -38,11 +38,20 @@ type options struct {
 // demoUsers are the accounts of the demo. Their passwords are known to everybody.
 const demoUsers = "# Accounts of the demo. Delete the folder to start afresh.\nalice@demo.test:{PLAIN}alice\nbob@demo.test:{PLAIN}bob\n"
 
+const usage = `usage: mailserver [flags]         a demo on loopback; with -users and -domains, a server
+       mailserver queue VERB ...  look after its queue; "mailserver queue" lists the verbs
+
+`
+
 func parseFlags(args []string, stderr io.Writer) (*options, error) {
 	o := &options{}
 	var domains, trusted string
 	f := flag.NewFlagSet("mailserver", flag.ContinueOnError)
 	f.SetOutput(stderr)
+	f.Usage = func() {
+		fmt.Fprint(stderr, usage)
+		f.PrintDefaults()
+	}
 	f.StringVar(&o.data, "data", "goniec-demo", "`folder` for everything the server keeps")
 	f.StringVar(&o.hostname, "hostname", "localhost", "our `name` in greetings and Received fields")
 	f.StringVar(&o.smtp, "smtp", "127.0.0.1:2525", "`address` that receives mail; \"\" turns it off, port 0 takes a free one")
@@ -66,7 +75,7 @@ func parseFlags(args []string, stderr io.Writer) (*options, error) {
 		return nil, err
 	}
 	if f.NArg() > 0 {
-		return nil, fmt.Errorf("unexpected argument %q: everything is a flag, see -h", f.Arg(0))
+		return nil, fmt.Errorf("unexpected argument %q: the only command is queue, everything else is a flag, see -h", f.Arg(0))
 	}
 	o.domains = list(domains)
 	for _, s := range list(trusted) {
@@ -88,8 +97,13 @@ func (o *options) complete() error {
 	case !o.demo && len(o.domains) == 0:
 		return errors.New("-users needs -domains: which domains are ours?")
 	}
+	for _, addr := range o.addresses() {
+		if _, _, err := net.SplitHostPort(addr); err != nil && addr != "" && !loopback(addr) {
+			return fmt.Errorf("will not listen on %q: %w; give host:port, such as 127.0.0.1:2525, or unix:/path", addr, err)
+		}
+	}
 	if o.demo || o.insecureAuth {
-		for _, addr := range []string{o.smtp, o.submission, o.lmtp, o.imap, o.imaps, o.pop3} {
+		for _, addr := range o.addresses() {
 			if why := "the demo's passwords are public"; addr != "" && !loopback(addr) {
 				if !o.demo {
 					why = "-insecure-auth sends passwords in clear text"
@@ -122,6 +136,11 @@ func (o *options) complete() error {
 		return fmt.Errorf("data folder: %w: choose another with -data", err)
 	}
 	return nil
+}
+
+// addresses are those of all services, "" for those that are off.
+func (o *options) addresses() []string {
+	return []string{o.smtp, o.submission, o.lmtp, o.imap, o.imaps, o.pop3}
 }
 
 // writeNew makes a file unless it is there.

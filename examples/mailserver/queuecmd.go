@@ -37,7 +37,7 @@ func queueCommand(ctx context.Context, args []string, stdout, stderr io.Writer) 
 	data := f.String("data", "goniec-demo", "")
 	asJSON := f.Bool("json", false, "")
 	yes := f.Bool("yes", false, "")
-	if len(args) == 0 {
+	if len(args) == 0 || args[0] == "help" || strings.HasPrefix(args[0], "-h") || strings.HasPrefix(args[0], "--h") {
 		f.Usage()
 		return flag.ErrHelp
 	}
@@ -143,7 +143,11 @@ func handsOn(data string) (control.Hands, io.Closer, error) {
 	if conn, err := net.Dial("unix", socketPath(data)); err == nil {
 		return &control.Client{Path: socketPath(data)}, conn, nil
 	}
-	if _, err := os.Stat(filepath.Join(data, "queue")); err != nil {
+	_, err := os.Stat(filepath.Join(data, "queue"))
+	if errors.Is(err, os.ErrPermission) {
+		return nil, nil, fmt.Errorf("queue: %w: run it as the user of the server, or as root", err)
+	}
+	if err != nil {
 		return nil, nil, fmt.Errorf("no queue here: %w: name the server's folder with -data", err)
 	}
 	store, err := queue.OpenFiles(filepath.Join(data, "queue"), queue.FileOptions{})

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
 
@@ -26,7 +27,10 @@ func newRelay(o options) (*smtp.Server, error) {
 	}
 	host, err := smtp.ParseHost(o.to, 587)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("-to: %w", err)
+	}
+	if o.user != "" && o.password.Empty() {
+		return nil, errors.New("-user needs a password: set the environment variable RELAY_PASSWORD")
 	}
 	dialer := &smtp.Dialer{TLSConfig: &tls.Config{RootCAs: o.roots, MinVersion: tls.VersionTLS12}, Logger: o.log}
 	if o.user != "" {
@@ -35,7 +39,7 @@ func newRelay(o options) (*smtp.Server, error) {
 	if o.cert != "" {
 		pair, err := tls.LoadX509KeyPair(o.cert, o.cert)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("-cert: %w", err)
 		}
 		dialer.TLSConfig.Certificates = []tls.Certificate{pair}
 	}

@@ -46,4 +46,10 @@ func TestRelay(t *testing.T) {
 
 	_, err := newRelay(options{})
 	require.ErrorContains(t, err, "-to is missing")
+	_, err = newRelay(options{to: "a:b:c"})
+	require.ErrorContains(t, err, "-to: ")
+	_, err = newRelay(options{to: "smtp.example.org", user: "alice"})
+	require.ErrorContains(t, err, "set the environment variable RELAY_PASSWORD")
+	_, err = newRelay(options{to: "smtp.example.org", cert: "no-such-file"})
+	require.ErrorContains(t, err, "-cert: open no-such-file")
 }

@@ -24,10 +24,17 @@ import (
 
 func main() {
 	server := flag.String("server", "127.0.0.1:2525", "`host:port` that takes the mail")
-	to := flag.String("to", "alice@demo.test", "recipient")
+	to := flag.String("to", "alice@demo.test", "`address` of the recipient, and of the sender")
 	count := flag.Int("count", 10, "letters to send")
-	dir := flag.String("queue", "sendqueue-spool", "folder of the queue")
+	dir := flag.String("queue", "sendqueue-spool", "`folder` of the queue")
+	flag.Usage = func() {
+		fmt.Fprint(flag.CommandLine.Output(), "Sendqueue sends letters through a queue of its own. It may be killed, and started again with the same arguments.\n\n")
+		flag.PrintDefaults()
+	}
 	flag.Parse()
+	if flag.NArg() > 0 {
+		log.Fatalf("unexpected argument %q: everything is a flag, see -h", flag.Arg(0))
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	if err := run(ctx, *dir, *server, *to, *count, os.Stdout); err != nil {
@@ -35,32 +42,35 @@ func main() {
 	}
 }
 
-// run sends count letters and returns when all are sent.
+// run sends count letters and returns when all are sent. It is an error when some were refused.
 func run(ctx context.Context, dir, server, to string, count int, out io.Writer) error {
 	rcpt, err := goniec.ParseAddress(to)
 	if err != nil {
-		return err
+		return fmt.Errorf("-to: %w", err)
 	}
 	host, err := smtp.ParseHost(server, 25)
 	if err != nil {
-		return err
+		return fmt.Errorf("-server: %w", err)
 	}
 	host.TLS = goniec.TLSOpportunistic
 	store, err := queue.OpenFiles(dir, queue.FileOptions{})
 	if err != nil {
-		return err
+		return fmt.Errorf("-queue: %w", err)
 	}
 	defer store.Close()
 	var mu sync.Mutex
-	sent := make(chan struct{}, count)
+	ended := make(chan queue.EventKind, count)
 	q := &queue.Queue{
 		Store: store, Deliverer: &smtp.Relay{Router: smtp.Smarthost(host)}, Hostname: "localhost",
 		Event: func(e queue.Event) {
 			mu.Lock()
 			defer mu.Unlock()
-			fmt.Fprintln(out, e.Text())
-			if e.Kind == queue.Delivered {
-				sent <- struct{}{}
+			fmt.Fprintln(out, e.ID, e.Text())
+			switch e.Kind {
+			case queue.Delivered, queue.Failed, queue.Expired:
+				if !e.From.IsZero() { // a report has the null reverse-path, and nobody waits for it here
+					ended <- e.Kind
+				}
 			}
 		},
 	}
@@ -85,23 +95,38 @@ func run(ctx context.Context, dir, server, to string, count int, out io.Writer) 
 	}
 	done := make(chan error, 1)
 	go func() { done <- q.Run(ctx) }()
-	for range waiting {
+	refused := 0
+	for left := waiting; left > 0; left-- {
 		select {
-		case <-sent:
+		case kind := <-ended:
+			if kind != queue.Delivered {
+				refused++
+			}
 		case err := <-done:
+			if ctx.Err() != nil {
+				err = fmt.Errorf("stopped: %d letters stay in %s; start again with the same arguments to send them", left, dir)
+			}
 			return err
 		}
 	}
-	return q.Shutdown(ctx)
+	if err := q.Shutdown(ctx); err != nil {
+		return err
+	}
+	if refused > 0 {
+		return fmt.Errorf("%d letters were refused for good; they are not tried again", refused)
+	}
+	return nil
 }
 
-// queued counts what waits in the queue.
+// queued counts the letters that wait in the queue. Reports to their sender are none.
 func queued(ctx context.Context, store queue.Store) (n int, err error) {
-	for _, err := range store.Entries(ctx, queue.Filter{}) {
+	for e, err := range store.Entries(ctx, queue.Filter{}) {
 		if err != nil {
 			return 0, err
 		}
-		n++
+		if e.Kind == queue.KindMail {
+			n++
+		}
 	}
 	return n, nil
 }

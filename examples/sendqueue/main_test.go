@@ -59,7 +59,6 @@ func TestKilledAndStartedAgain(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	srv := &smtp.Server{Handler: smtp.DeliverTo(s, "demo.test")}
-	go srv.Serve(l)
 	defer srv.Close()
 	dir := filepath.Join(t.TempDir(), "spool")
 	start := func() *exec.Cmd {
@@ -73,8 +72,9 @@ func TestKilledAndStartedAgain(t *testing.T) {
 	cmd := start()
 	require.Eventually(t, func() bool { _, err := os.Stat(dir); return err == nil }, 10*time.Second, time.Millisecond)
 	time.Sleep(30 * time.Millisecond)
-	require.NoError(t, cmd.Process.Kill()) // no letter has been answered yet: the sink holds them
+	require.NoError(t, cmd.Process.Kill()) // no letter has been sent yet: the server has not even greeted
 	_ = cmd.Wait()
+	go srv.Serve(l)
 	for range 10 {
 		s.gate <- struct{}{}
 	}
@@ -97,4 +97,34 @@ func TestKilledAndStartedAgain(t *testing.T) {
 		want[fmt.Sprintf("letter-%d", i)] = 1
 	}
 	require.Equal(t, want, s.got)
+}
+
+// A letter that is refused ends the wait, and is told; so is an argument that can not be used.
+func TestRefused(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	srv := &smtp.Server{Handler: smtp.DeliverTo(&sink{}, "other.test")} // not the recipient's domain
+	go srv.Serve(l)
+	defer srv.Close()
+	server, to := l.Addr().String(), "alice@demo.test"
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	err = run(ctx, filepath.Join(t.TempDir(), "spool"), server, to, 3, io.Discard)
+	require.ErrorContains(t, err, "3 letters were refused for good")
+	require.ErrorContains(t, run(ctx, t.TempDir(), server, "alice", 1, io.Discard), "-to: ")
+	require.ErrorContains(t, run(ctx, t.TempDir(), "a:b:c", to, 1, io.Discard), "-server: ")
+	busy := filepath.Join(t.TempDir(), "file")
+	require.NoError(t, os.WriteFile(busy, nil, 0o600))
+	require.ErrorContains(t, run(ctx, busy, server, to, 1, io.Discard), "-queue: ")
+}
+
+// Interrupted, it says what stays.
+func TestInterrupted(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	dir := filepath.Join(t.TempDir(), "spool")
+	l, err := net.Listen("tcp", "127.0.0.1:0") // accepts, and says nothing
+	require.NoError(t, err)
+	defer l.Close()
+	time.AfterFunc(200*time.Millisecond, cancel)
+	require.ErrorContains(t, run(ctx, dir, l.Addr().String(), "alice@demo.test", 2, io.Discard), "stopped: 2 letters stay in "+dir)
 }

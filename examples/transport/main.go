@@ -8,12 +8,16 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
+	"fmt"
 	"io"
 	"log"
 	"log/slog"
 	"os"
+	"os/signal"
 	"path/filepath"
+	"time"
 
 	"github.com/goniec-mail/goniec"
 	"github.com/goniec-mail/goniec/faultfs"
@@ -41,23 +45,56 @@ func (f folder) Deliver(_ context.Context, env *goniec.Envelope, msg io.Reader) 
 }
 
 func main() {
-	spool := flag.String("spool", "fax", "folder for the messages")
+	spool := flag.String("spool", "fax", "`folder` for the messages")
+	queued := flag.String("queue", "fax-queue", "`folder` for the queue")
+	listen := flag.String("listen", "127.0.0.1:2525", "`address` to accept mail at")
+	flag.Usage = func() {
+		fmt.Fprint(flag.CommandLine.Output(), "Transport accepts mail for fax.test, queues it, and drops it into a folder.\n\n")
+		flag.PrintDefaults()
+	}
 	flag.Parse()
-	err := os.MkdirAll(*spool, 0o700)
-	if err != nil {
+	if flag.NArg() > 0 {
+		log.Fatalf("unexpected argument %q: everything is a flag, see -h", flag.Arg(0))
+	}
+	if err := run(*spool, *queued, *listen); err != nil {
 		log.Fatal(err)
 	}
-	dir, err := faultfs.OS{}.OpenDir(*spool)
-	if err != nil {
-		log.Fatal(err)
+}
+
+// run serves until Ctrl-C.
+func run(spool, queued, listen string) error {
+	if err := os.MkdirAll(spool, 0o700); err != nil {
+		return fmt.Errorf("-spool: %w", err)
 	}
-	store, err := queue.OpenFiles("fax-queue", queue.FileOptions{})
+	dir, err := faultfs.OS{}.OpenDir(spool)
 	if err != nil {
-		log.Fatal(err)
+		return fmt.Errorf("-spool: %w", err)
 	}
+	defer dir.Close()
+	store, err := queue.OpenFiles(queued, queue.FileOptions{})
+	if err != nil {
+		return fmt.Errorf("-queue: %w", err)
+	}
+	defer store.Close()
 	q := &queue.Queue{Store: store, Deliverer: folder{dir}, Hostname: "fax.test", Logger: slog.Default()}
-	go func() { log.Fatal(q.Run(context.Background())) }()
 	accept := goniec.DelivererFunc(q.Deliver) // no RcptVerifier: the domain decides
-	log.Println("listening on 127.0.0.1:2525")
-	log.Fatal((&smtp.Server{Addr: "127.0.0.1:2525", Handler: smtp.DeliverTo(accept, "fax.test")}).ListenAndServe())
+	server := &smtp.Server{Addr: listen, Handler: smtp.DeliverTo(accept, "fax.test")}
+
+	ended := make(chan error, 2)
+	go func() { ended <- q.Run(context.Background()) }()
+	go func() { ended <- server.ListenAndServe() }()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	select {
+	case err = <-ended:
+	case <-server.Ready():
+		log.Println("listening on", server.ListenAddr())
+		select {
+		case err = <-ended:
+		case <-ctx.Done():
+		}
+	}
+	grace, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	return errors.Join(err, server.Shutdown(grace), q.Shutdown(grace)) // first no more comes in, then none is under way
 }
