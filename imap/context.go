@@ -15,7 +15,7 @@ import (
 // maxContexts limits the searches of a session whose results are kept up to date; each costs its set of UIDs.
 const maxContexts = 10
 
-// searchContext is one of them. Sequence numbers, "$" and spans of time in its keys mean what they meant when it began.
+// searchContext is one of them. Sequence numbers and "$" in its keys mean what they meant when it began.
 type searchContext struct {
 	tag   string
 	by    numbering

@@ -197,7 +197,7 @@ func (c *conn) tellNews(ctx context.Context) error {
 		return c.overflow()
 	}
 	for _, name := range names {
-		if c.box != nil && name == c.box.name {
+		if c.box != nil && (name == c.box.name || name == "") { // it may have been deleted, or its rights withdrawn
 			if err := c.tellSelected(ctx); err != nil {
 				return err
 			}
