@@ -198,6 +198,102 @@ func TestF08_ForeignFile(t *testing.T) {
 	require.NoError(t, err)
 }
 
+// sameInode is a file system that gives every file the same number, as if it were that of a file just removed.
+type sameInode struct{ faultfs.FS }
+
+type sameInodeDir struct{ faultfs.Dir }
+
+type sameInodeFile struct{ faultfs.File }
+
+func (s sameInode) OpenDir(path string) (faultfs.Dir, error) {
+	d, err := s.FS.OpenDir(path)
+	if err != nil {
+		return nil, err
+	}
+	return sameInodeDir{d}, nil
+}
+
+func (d sameInodeDir) OpenFile(name string, flag int, perm fs.FileMode) (faultfs.File, error) {
+	f, err := d.Dir.OpenFile(name, flag, perm)
+	if err != nil {
+		return nil, err
+	}
+	return sameInodeFile{f}, nil
+}
+
+func (d sameInodeDir) Create(name string, perm fs.FileMode) (faultfs.File, error) {
+	f, err := d.Dir.Create(name, perm)
+	if err != nil {
+		return nil, err
+	}
+	return sameInodeFile{f}, nil
+}
+
+func (d sameInodeDir) Lstat(name string) (faultfs.Info, error) {
+	info, err := d.Dir.Lstat(name)
+	info.Inode = 7
+	return info, err
+}
+
+func (f sameInodeFile) Stat() (faultfs.Info, error) {
+	info, err := f.File.Stat()
+	info.Inode = 7
+	return info, err
+}
+
+// TestF08_ForeignFileSameNumber: another program has removed the file and made it anew, and the new one has the number of the
+// old one. Its name is not durable: after our append it must be.
+func TestF08_ForeignFileSameNumber(t *testing.T) {
+	for _, foreign := range []string{"", "other\r\n", "kept\r\n", strings.Repeat("x", 10_000) + "\r\n"} {
+		again := func(c *faultfs.Crash) error {
+			dir, err := c.OpenDir("/")
+			if err != nil {
+				return err
+			}
+			defer dir.Close()
+			if err := dir.Remove("box"); err != nil {
+				return err
+			}
+			f, err := dir.Create("box", 0o600)
+			if err != nil {
+				return err
+			}
+			if foreign != "" {
+				w := NewWriter(&offsetWriter{f, 0}, MboxRD)
+				if _, err := w.Write(context.Background(), FromLine{Date: testDate}, strings.NewReader(foreign)); err != nil {
+					return err
+				}
+			}
+			return errors.Join(f.Sync(), f.Close())
+		}
+		_, err := faultfs.EachCrash(faultfs.CrashPlan{
+			Seed: 1, Limit: 100,
+			Setup: func(c *faultfs.Crash) error {
+				return errors.Join(appendText(sameInode{c}, "/box", "gone\r\n"), appendText(sameInode{c}, "/box", "gone too\r\n"))
+			},
+			Op: func(c *faultfs.Crash) error {
+				if err := again(c); err != nil {
+					return err
+				}
+				err := appendText(sameInode{c}, "/box", "new\r\n")
+				c.Mark("acknowledged")
+				return err
+			},
+			Check: func(st *faultfs.CrashState) error {
+				if !st.Marked("acknowledged") {
+					return nil
+				}
+				got, err := fileTexts(st.FS, "/box")
+				if err == nil && (len(got) == 0 || got[len(got)-1] != "new\r\n") {
+					err = fmt.Errorf("acknowledged and lost: %.100q", got)
+				}
+				return err
+			},
+		})
+		require.NoError(t, err)
+	}
+}
+
 // removeLock removes a dotlock that a crash has left: otherwise it is honoured for ten minutes.
 func removeLock(fsys faultfs.FS) error {
 	dir, err := fsys.OpenDir("/")
@@ -708,7 +804,7 @@ func TestJournal(t *testing.T) {
 		require.NoError(t, err)
 		require.Nil(t, got, "%+v", bad)
 	}
-	got, err := readJournal(bytes.NewReader(doneLine(faultfs.Info{Device: 1, Inode: 2})))
+	got, err := readJournal(bytes.NewReader(doneLine(faultfs.Info{Device: 1, Inode: 2}, 3)))
 	require.NoError(t, err)
 	require.Nil(t, got)
 }

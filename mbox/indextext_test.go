@@ -279,8 +279,8 @@ func TestIndexShortenFaults(t *testing.T) {
 			}
 			// As if it had grown: lines that are overtaken.
 			f := m.(*handle).f
-			long := bytes.Repeat([]byte("F 1 1 0\n"), indexSlack/8)
-			return f.commit(long[:len(long)-8*9], f.x)
+			line := fmt.Sprintf("F %020d %020d %020d\n", 1, 1, 0)
+			return f.commit(bytes.Repeat([]byte(line), indexSlack/len(line)-1), f.x)
 		},
 		Op: func(fsys faultfs.FS) error {
 			m, err := openInbox(t.Context(), memoryStore(fsys))
