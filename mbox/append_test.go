@@ -61,7 +61,7 @@ func appendText(fsys faultfs.FS, path, text string) error {
 }
 
 func TestAppend(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "box")
+	path := filepath.Join(fastDir(t), "box")
 	for i, m := range hostile {
 		f := &File{Path: path}
 		off, err := f.Append(t.Context(), FromLine{}, strings.NewReader(m))
@@ -79,20 +79,20 @@ func TestAppend(t *testing.T) {
 // TestAppendForeign appends to files that other programs have left without their last empty line.
 func TestAppendForeign(t *testing.T) {
 	for _, tail := range []string{"", "\n", "\n\n", "\r\n\r\n"} {
-		path := filepath.Join(t.TempDir(), "box")
+		path := filepath.Join(fastDir(t), "box")
 		require.NoError(t, os.WriteFile(path, []byte("From x@y Sat Jan  3 01:05:34 1996\nSubject: x\n\nbody"+tail), 0o600))
 		require.NoError(t, appendText(faultfs.OS{}, path, "new\r\n"))
 		got, err := fileTexts(faultfs.OS{}, path)
 		require.NoError(t, err)
 		require.Equal(t, []string{"Subject: x\r\n\r\nbody\r\n", "new\r\n"}, got, "%q", tail)
 	}
-	path := filepath.Join(t.TempDir(), "box")
+	path := filepath.Join(fastDir(t), "box")
 	require.NoError(t, os.WriteFile(path, []byte("a letter\n"), 0o600))
 	require.ErrorIs(t, appendText(faultfs.OS{}, path, "new\r\n"), ErrFormat)
 }
 
 func TestAppendLimit(t *testing.T) {
-	f := &File{Path: filepath.Join(t.TempDir(), "box"), MaxMessage: 6}
+	f := &File{Path: filepath.Join(fastDir(t), "box"), MaxMessage: 6}
 	for _, r := range []io.Reader{strings.NewReader("1234\r\n"), io.MultiReader(strings.NewReader("1234\r\n"))} {
 		_, err := f.Append(t.Context(), FromLine{}, r)
 		require.NoError(t, err)
@@ -326,7 +326,7 @@ func checkTexts(fsys faultfs.FS, old []string, added string, must bool) error {
 // TestF08_EveryByte stops an append after each octet that reached the file, as a kill does.
 func TestF08_EveryByte(t *testing.T) {
 	for _, msg := range []string{"Subject: x\r\n\r\nab\r\nFrom c\r\n\r\n\r\nd\r\n", "raw\nFrom \r"} {
-		path := filepath.Join(t.TempDir(), "box")
+		path := filepath.Join(fastDir(t), "box")
 		require.NoError(t, appendText(faultfs.OS{}, path, "old\r\n"))
 		before, err := os.ReadFile(path)
 		require.NoError(t, err)
@@ -401,7 +401,7 @@ func TestF06_NotPrivate(t *testing.T) {
 		"dir":      func(_, path string) error { return os.Mkdir(path, 0o700) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			dir := t.TempDir()
+			dir := fastDir(t)
 			require.NoError(t, os.WriteFile(dir+"/victim", nil, 0o600))
 			require.NoError(t, make(dir, dir+"/box"))
 			err := appendText(faultfs.OS{}, dir+"/box", "new\r\n")
@@ -414,14 +414,14 @@ func TestF06_NotPrivate(t *testing.T) {
 			require.NoFileExists(t, dir+"/box.lock")
 		})
 	}
-	f := &File{Path: filepath.Join(t.TempDir(), "box"), Owner: os.Geteuid() + 1}
+	f := &File{Path: filepath.Join(fastDir(t), "box"), Owner: os.Geteuid() + 1}
 	_, err := f.Append(t.Context(), FromLine{}, strings.NewReader("x\r\n"))
 	require.ErrorIs(t, err, faultfs.ErrOwner)
 }
 
 // TestF06_Swapped replaces the file by a link to another one again and again while mail is delivered.
 func TestF06_Swapped(t *testing.T) {
-	dir := t.TempDir()
+	dir := fastDir(t)
 	require.NoError(t, os.WriteFile(dir+"/victim", nil, 0o600))
 	ctx, stop := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer stop()
@@ -460,7 +460,7 @@ func TestF08_StaleDotlock(t *testing.T) {
 		{"our number, not ours, old", fmt.Sprint(os.Getpid()), 11 * time.Minute, true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			path := filepath.Join(t.TempDir(), "box")
+			path := filepath.Join(fastDir(t), "box")
 			require.NoError(t, os.WriteFile(path+".lock", []byte(tc.text), 0o600))
 			at := time.Now().Add(-tc.age)
 			require.NoError(t, os.Chtimes(path+".lock", at, at))
@@ -481,7 +481,7 @@ func TestF08_StaleDotlock(t *testing.T) {
 // TestF08_HungHolder: another process has the lock and does not give it back; the wait is bounded, and ends with the context.
 func TestF08_HungHolder(t *testing.T) {
 	for _, kind := range []string{"hold-dotlock", "hold-fcntl", "hold-flock"} {
-		path := filepath.Join(t.TempDir(), "box")
+		path := filepath.Join(fastDir(t), "box")
 		require.NoError(t, appendText(faultfs.OS{}, path, "old\r\n"))
 		cmd, out := startChild(t, kind, path)
 		_, err := out.ReadString('\n')
@@ -508,7 +508,7 @@ func TestF08_HungHolder(t *testing.T) {
 // TestF08_TwoProcesses appends from two processes while a third party reads: it sees whole messages only, and at
 // the end each is there once.
 func TestF08_TwoProcesses(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "box")
+	path := filepath.Join(fastDir(t), "box")
 	require.NoError(t, appendText(faultfs.OS{}, path, "first\r\n"))
 	cmd, out := startChild(t, "append", path)
 	for i := range childMessages {
@@ -539,7 +539,7 @@ func TestF08_TwoProcesses(t *testing.T) {
 // TestF08_Killed kills a process that appends, again and again: what it has acknowledged is there, and nothing
 // is half there.
 func TestF08_Killed(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "box")
+	path := filepath.Join(fastDir(t), "box")
 	acked := 0
 	for round := range 4 {
 		cmd, out := startChild(t, "append", path)
