@@ -41,7 +41,7 @@
 //	EXTERNAL     RFC 4422 app. A   External, ExternalClient
 //	ANONYMOUS    RFC 4505          Anonymous, AnonymousClient    in no list by default
 //	CRAM-MD5     RFC 2195          CRAMMD5, CRAMMD5Client        in no list by default
-//	APOP         RFC 1939 §7       APOP, APOPDigest              off by default
+//	APOP         RFC 1939 §7       APOP, APOPDigest              for servers of your own: package pop3 has no APOP yet
 //	SCRAM-*      RFC 5802, 7677    package auth/scram
 //
 // DIGEST-MD5 is refused on purpose: RFC 6331 moved it to historic (ambiguous, MD5, no channel

@@ -56,6 +56,7 @@ func (c Call) String() string {
 // other call it fails like the plain error.
 type Half struct{ Err error }
 
+// Error implements error.
 func (e Half) Error() string { return "half done: " + e.Err.Error() }
 
 // Unwrap gives the plain error.
@@ -65,6 +66,7 @@ func (e Half) Unwrap() error { return e.Err }
 // lost: the link or rename stands and the caller is told otherwise.
 type Late struct{ Err error }
 
+// Error implements error.
 func (e Late) Error() string { return "done, but: " + e.Err.Error() }
 
 // Unwrap gives the plain error.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 
 	"github.com/goniec-mail/goniec/mailbox"
 )
@@ -117,4 +118,50 @@ func ExampleWithSharing() {
 	// INBOX lrswipkxtea
 	// Other Users/joe@example.org/Projects lrs
 	// permission denied
+}
+
+// A wrapper that is written once counts the operations of any store.
+func ExampleInterceptStore() {
+	ctx := context.Background()
+	var mu sync.Mutex
+	counts := map[mailbox.OpKind]int{}
+	store := mailbox.InterceptStore(mailbox.NewMemory(), func(ctx context.Context, op mailbox.Op, next func(context.Context) error) error {
+		mu.Lock()
+		counts[op.Kind]++
+		mu.Unlock()
+		return next(ctx)
+	})
+	account, err := store.Account(ctx, "alice")
+	check(err)
+	inbox, err := account.Open(ctx, "INBOX")
+	check(err)
+	for range 2 {
+		_, err = inbox.Append(ctx, strings.NewReader("Subject: x\r\n\r\n"), mailbox.AppendOptions{})
+		check(err)
+	}
+	_, err = inbox.Expunge(ctx, mailbox.UIDs(1))
+	check(err)
+	fmt.Println(counts)
+	// Output: map[Account:1 Append:2 Expunge:1 Open:1]
+}
+
+// A user's mail goes from one store into another.
+func ExampleConverter() {
+	ctx := context.Background()
+	from, err := mailbox.NewMemory().Account(ctx, "alice") // or an mbox.Store's
+	check(err)
+	inbox, err := from.Open(ctx, "INBOX")
+	check(err)
+	_, err = inbox.Append(ctx, strings.NewReader("Subject: x\r\n\r\n"), mailbox.AppendOptions{})
+	check(err)
+	to, err := mailbox.NewMemory().Account(ctx, "alice") // or a maildir.Store's
+	check(err)
+
+	c := &mailbox.Converter{From: from, To: to, Verify: true} // with StateDir it can be killed, and goes on at the next Run
+	reports, err := c.Run(ctx)
+	check(err)
+	for _, r := range reports {
+		fmt.Println(r.From, r.Messages, "messages,", r.Copied, "copied,", r.Verified, "compared")
+	}
+	// Output: INBOX 1 messages, 1 copied, 1 compared
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/goniec-mail/goniec"
 )
 
-// OpKind names an operation: the method that was called.
+// OpKind names an operation by the method that was called: string(OpAppend) is "Append", for logs and metrics.
 type OpKind string
 
 // The operations of a Mailbox, its optional interfaces included.

@@ -48,3 +48,40 @@ func Example() {
 	// durable: true
 	// to ann@example.org: "Subject: hello\r\n\r\nHello\r\n"
 }
+
+// With a History the queue can say what happened to a message that is gone.
+func ExampleQueue_Past() {
+	dir, _ := os.MkdirTemp("", "history")
+	defer os.RemoveAll(dir)
+	history, err := queue.OpenHistory(dir, queue.HistoryOptions{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer history.Close()
+	done := make(chan struct{})
+	q := &queue.Queue{
+		Store: &queue.Memory{}, Deliverer: goniec.Discard(), History: history,
+		Event: func(e queue.Event) {
+			if e.Kind == queue.Delivered {
+				close(done)
+			}
+		},
+	}
+	ctx := context.Background()
+	env := &goniec.Envelope{To: []goniec.Recipient{{Address: goniec.MustAddress("ann@example.org")}}}
+	id, err := q.Enqueue(ctx, env, strings.NewReader("Subject: hello\r\n\r\n"), queue.Options{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	go q.Run(ctx)
+	<-done
+	q.Shutdown(ctx) // the message is delivered and gone
+	for e, err := range q.Past(ctx, id) {
+		fmt.Println(e.Attempt, e.Kind, err)
+	}
+	// Output:
+	// 0 queued <nil>
+	// 1 delivered <nil>
+}

@@ -32,6 +32,7 @@
 //	Tarpit                     refusals that take their time
 //	NullSender, SenderLogin    who may send from <>, and from whose address
 //	OneDomain                  one destination for each transaction
+//	Offer, FutureRelease       extensions whose promises what stands behind keeps; how long mail may be held
 //
 // The right to relay is Receiver's: authenticated clients have it, trusted networks where listed, peers with a certificate of one's own
 // authority through Certificates.

@@ -74,24 +74,9 @@ func run(ctx context.Context, dir, server, to string, count int, out io.Writer) 
 			}
 		},
 	}
-	waiting, err := queued(ctx, store)
+	waiting, err := enqueue(ctx, q, rcpt, count, out)
 	if err != nil {
 		return err
-	}
-	for i := range count {
-		key := fmt.Sprintf("letter-%d", i)
-		env := &goniec.Envelope{From: rcpt, To: []goniec.Recipient{{Address: rcpt}}}
-		letter := fmt.Sprintf("From: <%s>\r\nTo: <%s>\r\nSubject: %s\r\n\r\nHello.\r\n", rcpt, rcpt, key)
-		before := waiting
-		if _, err := q.Enqueue(ctx, env, strings.NewReader(letter), queue.Options{Key: key}); err != nil {
-			return err
-		}
-		if waiting, err = queued(ctx, store); err != nil {
-			return err
-		}
-		if waiting == before {
-			fmt.Fprintln(out, key, "was taken before")
-		}
 	}
 	done := make(chan error, 1)
 	go func() { done <- q.Run(ctx) }()
@@ -116,6 +101,29 @@ func run(ctx context.Context, dir, server, to string, count int, out io.Writer) 
 		return fmt.Errorf("%d letters were refused for good; they are not tried again", refused)
 	}
 	return nil
+}
+
+// enqueue puts count letters into the queue, but for those that it has had before, and returns how many wait there.
+func enqueue(ctx context.Context, q *queue.Queue, rcpt goniec.Address, count int, out io.Writer) (waiting int, err error) {
+	if waiting, err = queued(ctx, q.Store); err != nil {
+		return 0, err
+	}
+	for i := range count {
+		key := fmt.Sprintf("letter-%d", i)
+		env := &goniec.Envelope{From: rcpt, To: []goniec.Recipient{{Address: rcpt}}}
+		letter := fmt.Sprintf("From: <%s>\r\nTo: <%s>\r\nSubject: %s\r\n\r\nHello.\r\n", rcpt, rcpt, key)
+		before := waiting
+		if _, err := q.Enqueue(ctx, env, strings.NewReader(letter), queue.Options{Key: key}); err != nil {
+			return 0, err
+		}
+		if waiting, err = queued(ctx, q.Store); err != nil {
+			return 0, err
+		}
+		if waiting == before {
+			fmt.Fprintln(out, key, "was taken before")
+		}
+	}
+	return waiting, nil
 }
 
 // queued counts the letters that wait in the queue. Reports to their sender are none.
