@@ -42,6 +42,9 @@ func TestQ06_OneProbeEachBackoff(t *testing.T) {
 						time.Sleep(slow)
 						return errors.New("connection refused")
 					})
+					for range 100 {
+						require.NoError(t, q.Deliver(t.Context(), testEnvelope(t, "a@dead.example"), strings.NewReader("x")))
+					}
 					runQueue(t, q)
 					begin := time.Now()
 					for time.Since(begin) < 3*time.Hour {

@@ -51,7 +51,7 @@ func (q *Queue) limitsOf(dest string) (l Limits) {
 	return l
 }
 
-// destination is what is known of one, while it has work or does not answer.
+// destination is what is known of one, while it has work or is dead.
 type destination struct {
 	name      string
 	limits    Limits
@@ -66,9 +66,9 @@ type destination struct {
 	band      uint8 // in whose line
 	paused    bool  // asleep because it is dead, not for its Rate
 	due       bool  // may have due jobs
-	bulk      bool // ... only of mailings
-	claiming  bool // start has it in hand, without the lock
-	sleeping  int  // index in asleep, from 1
+	bulk      bool  // ... only of mailings
+	claiming  bool  // start has it in hand, without the lock
+	sleeping  int   // index in asleep, from 1
 }
 
 func (s *scheduler) init(limits func(string) Limits) {
@@ -152,7 +152,7 @@ func (s *scheduler) pick(bulk bool) *destination {
 	return d
 }
 
-// forgetIdle drops destinations that did not answer and were not tried for so long since that no mail for them can wait: else those
+// forgetIdle drops dead destinations that were not tried for so long after their pause that no mail for them can wait: else those
 // that never come back would be kept for ever.
 func (s *scheduler) forgetIdle(before time.Time) {
 	s.mu.Lock()
@@ -170,7 +170,7 @@ func (d *destination) idle() bool {
 
 // forget drops a destination of which nothing is worth knowing.
 func (s *scheduler) forget(d *destination) {
-	if d.idle() && d.dead == 0 && d.failures == 0 {
+	if d.idle() && d.dead == 0 {
 		delete(s.dests, d.name)
 	}
 }

@@ -36,9 +36,6 @@ func (q *Queue) learn(d *destination, v verdict) {
 	default:
 		d.failures++
 		d.successes = 0
-		if d.sleeping == 0 {
-			d.until = q.now() // for forgetIdle
-		}
 		d.reason = v.reason
 		wide := d.window
 		d.window = max(d.window/2, 1)
