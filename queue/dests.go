@@ -74,8 +74,14 @@ func (x *index) unready(n uint32) {
 }
 
 // next chooses the due job of a destination that goes first, 0 if there is none. Single mails and
-// mailings take turns, so that neither waits for all of the other.
-func (x *index) nextDue(d *dest) uint32 {
+// mailings take turns, so that neither waits for all of the other; or single leaves the mailings out.
+func (x *index) nextDue(d *dest, single bool) uint32 {
+	if single {
+		if len(d.ready[0].jobs) == 0 {
+			return 0
+		}
+		return d.ready[0].jobs[0]
+	}
 	band := bit(d.bulk)
 	if len(d.ready[band].jobs) == 0 {
 		band = 1 - band

@@ -119,7 +119,7 @@ func (s *FileStore) pick(r ClaimRequest) ([]uint32, error) {
 		s.x.promote(seconds(r.Now))
 		d, ok := s.x.destByID[r.Dest]
 		for ok && len(picked) < limit {
-			n := s.x.nextDue(&s.x.dests[d])
+			n := s.x.nextDue(&s.x.dests[d], r.Single)
 			if n == 0 {
 				break
 			}

@@ -56,7 +56,9 @@ func TestHistory(t *testing.T) {
 		env := testEnvelope(t, "later@x.example", "ża@y.example")
 		id, err := q.Enqueue(t.Context(), env, strings.NewReader(testBody), Options{})
 		require.NoError(t, err)
-		other, err := q.Enqueue(t.Context(), testEnvelope(t, "c@z.example"), strings.NewReader(testBody), Options{Hold: true})
+		waiting := testEnvelope(t, "c@z.example")
+		waiting.HoldUntil = time.Now().Add(24 * time.Hour) // so that it does not go between Release and Hold
+		other, err := q.Enqueue(t.Context(), waiting, strings.NewReader(testBody), Options{Hold: true})
 		require.NoError(t, err)
 		time.Sleep(time.Hour)
 		require.NoError(t, q.Release(t.Context(), other))

@@ -95,12 +95,17 @@ func (q *Queue) Flush(ctx context.Context, id ID) error {
 	return q.flush(ctx, []Entry{e})
 }
 
-// FlushDest tries all messages for a destination at once; "" means all destinations.
+// FlushDest tries all messages for a destination at once; "" means all destinations. Messages with a HoldUntil wait for
+// it all the same (RFC 4865): only Flush, which names them, sends them earlier.
 func (q *Queue) FlushDest(ctx context.Context, dest string) error {
+	q.init()
 	var batch []Entry
 	for e, err := range q.List(ctx, Filter{Dest: dest, Brief: true}) {
 		if err != nil {
 			return err
+		}
+		if e.Since.After(q.now()) {
+			continue
 		}
 		if batch = append(batch, e); len(batch) == flushBatch {
 			if err := q.flush(ctx, batch); err != nil {
@@ -141,7 +146,7 @@ func (q *Queue) flush(ctx context.Context, entries []Entry) error {
 func (s *scheduler) revive(name string, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if d := s.dests[name]; d != nil && d.sleeping > 0 {
+	if d := s.dests[name]; d != nil && d.paused {
 		s.sleep(d, now)
 	}
 }

@@ -180,7 +180,7 @@ func (s *Memory) Claim(_ context.Context, r ClaimRequest) ([]Lease, error) {
 			by := m.entry.Envelope.DeliverBy
 			ok = j.tryable() && by != nil && by.Deadline.Before(r.DeadlineBefore) && (by.Return || !j.Noticed)
 		default:
-			ok = j.tryable() && j.Dest == r.Dest && !j.Due.After(r.Now)
+			ok = j.tryable() && j.Dest == r.Dest && !j.Due.After(r.Now) && !(r.Single && m.bulk)
 		}
 		if ok {
 			band := bit(m.bulk && r.Dest != "")

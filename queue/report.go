@@ -119,7 +119,7 @@ func (q *Queue) report(a *attempt, action string, rcpts []outcome, body Body) *M
 		}
 		to, kind = q.Postmaster, KindNotice
 	}
-	id := reportID(l.ID, action, rcpts)
+	id := reportID(l, action, rcpts)
 	msg, err := q.writeReport(a, action, rcpts, body, to, id)
 	if err != nil {
 		q.o.logger.Error("queue: report could not be made", "id", string(l.ID), "err", err)
@@ -137,12 +137,13 @@ func (q *Queue) report(a *attempt, action string, rcpts []outcome, body Body) *M
 	}
 }
 
-// reportID is the same whenever the same report is made again, so that it is stored once.
-func reportID(id ID, action string, rcpts []outcome) string {
+// reportID is the same whenever the same report is made again, so that it is stored once. Of two messages that have one ID, the
+// second after the first has gone, each has its own.
+func reportID(l *Lease, action string, rcpts []outcome) string {
 	h := sha256.New()
-	fmt.Fprintf(h, "%s %s", id, action)
+	fmt.Fprintf(h, "%s %d %s", l.ID, l.Since.Unix(), action)
 	for _, o := range rcpts {
-		fmt.Fprintf(h, " %d", o.rcpt)
+		fmt.Fprintf(h, " %d %q", o.rcpt, o.to.Address.String())
 	}
 	return hex.EncodeToString(h.Sum(nil))[:24]
 }

@@ -57,6 +57,8 @@ func (q *Queue) Run(ctx context.Context) error {
 		if !sweepAt.After(now) {
 			sweepAt = now.Add(sweepEvery)
 			q.sweep(now)
+			// A job comes due within a back-off of its last attempt; the jitter is below one more.
+			q.sched.forgetIdle(now.Add(-2 * q.o.maxBack))
 		}
 		if !extendAt.After(now) {
 			extendAt = now.Add(defaultTTL / extendPart)
@@ -121,21 +123,33 @@ func latest(a, b time.Time) time.Time {
 	return b
 }
 
-// drain waits for the attempts and the sweep under way.
+// drain waits for the attempts and the sweep under way. Leases are extended as before: an attempt may take longer than one lasts.
 func (q *Queue) drain() {
 	s := &q.sched
 	s.mu.Lock()
 	s.stopping = true
 	s.mu.Unlock()
-	s.sweeper.Wait()
-	for {
+	swept := make(chan struct{})
+	go func() {
+		s.sweeper.Wait()
+		close(swept)
+	}()
+	ticker := time.NewTicker(defaultTTL / extendPart)
+	defer ticker.Stop()
+	for done := swept; ; {
 		s.mu.Lock()
 		n := s.active
 		s.mu.Unlock()
-		if n == 0 {
+		if n == 0 && done == nil {
 			return
 		}
-		<-s.wake
+		select {
+		case <-done:
+			done = nil
+		case <-s.wake:
+		case <-ticker.C:
+			q.extend()
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package queue
 import (
 	"container/heap"
 	"context"
+	"slices"
 	"sync"
 	"time"
 )
@@ -62,10 +63,12 @@ type destination struct {
 	until     time.Time
 	reason    string
 	lined     bool
-	due       bool // may have due jobs
-	bulk      bool // ... only of mailings
-	claiming  bool // start has it in hand, without the lock
-	sleeping  int  // index in asleep, from 1
+	band      uint8 // in whose line
+	paused    bool  // asleep because it is dead, not for its Rate
+	due       bool  // may have due jobs
+	bulk      bool  // ... only of mailings
+	claiming  bool  // start has it in hand, without the lock
+	sleeping  int   // index in asleep, from 1
 }
 
 func (s *scheduler) init(limits func(string) Limits) {
@@ -98,7 +101,19 @@ func (s *scheduler) mark(name string, bulk bool) {
 	d := s.dest(name)
 	d.bulk = bulk && (d.bulk || !d.due)
 	d.due = true
+	if d.lined && d.band == 1 && !d.bulk {
+		s.leave(d) // a single mail does not wait for the places of mailings
+	}
 	s.line(d)
+}
+
+// leave takes a destination out of its line.
+func (s *scheduler) leave(d *destination) {
+	line := s.lines[d.band]
+	if i := slices.Index(line, d); i >= 0 {
+		s.lines[d.band] = slices.Delete(line, i, i+1)
+	}
+	d.lined = false
 }
 
 func (s *scheduler) dest(name string) *destination {
@@ -116,9 +131,8 @@ func (s *scheduler) line(d *destination) {
 	if d.lined || !d.due || d.sleeping > 0 || d.active >= d.window {
 		return
 	}
-	d.lined = true
-	band := bit(d.bulk)
-	s.lines[band] = append(s.lines[band], d)
+	d.lined, d.band = true, bit(d.bulk)
+	s.lines[d.band] = append(s.lines[d.band], d)
 }
 
 // pick takes the next destination out of its line; one with nothing but mailings only if they may have more room.
@@ -138,15 +152,47 @@ func (s *scheduler) pick(bulk bool) *destination {
 	return d
 }
 
+// forgetIdle drops dead destinations that were not tried for so long after their pause that no mail for them can wait: else those
+// that never come back would be kept for ever.
+func (s *scheduler) forgetIdle(before time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, d := range s.dests {
+		if d.idle() && d.until.Before(before) {
+			delete(s.dests, d.name)
+		}
+	}
+}
+
+func (d *destination) idle() bool {
+	return d.active == 0 && !d.due && !d.lined && !d.claiming && d.sleeping == 0
+}
+
 // forget drops a destination of which nothing is worth knowing.
 func (s *scheduler) forget(d *destination) {
-	if d.active == 0 && !d.due && !d.lined && !d.claiming && d.dead == 0 && d.sleeping == 0 {
+	if d.idle() && d.dead == 0 {
 		delete(s.dests, d.name)
 	}
 }
 
-// sleep keeps a destination out of the lines until a time.
+// pause keeps a destination that does not answer out of the lines until a time.
+func (s *scheduler) pause(d *destination, until time.Time) {
+	s.sleep(d, until)
+	d.paused = true
+}
+
+// rest keeps a destination out of the lines until a time, but does not make its sleep shorter.
+func (s *scheduler) rest(d *destination, until time.Time) {
+	if d.sleeping == 0 || d.until.Before(until) {
+		s.sleep(d, until)
+	}
+}
+
+// sleep is rest that may make it shorter.
 func (s *scheduler) sleep(d *destination, until time.Time) {
+	if d.lined {
+		s.leave(d)
+	}
 	d.until = until
 	if d.sleeping > 0 {
 		heap.Fix(&s.asleep, d.sleeping-1)
@@ -159,6 +205,7 @@ func (s *scheduler) sleep(d *destination, until time.Time) {
 func (s *scheduler) rouse(now time.Time) time.Time {
 	for len(s.asleep) > 0 && !s.asleep[0].until.After(now) {
 		d := heap.Pop(&s.asleep).(*destination)
+		d.paused = false
 		s.line(d)
 		s.forget(d)
 	}
@@ -210,22 +257,23 @@ func (q *Queue) fill(now time.Time) time.Time {
 			s.mu.Unlock()
 			return until
 		}
-		room := q.room(d)
+		room, single := q.room(d)
 		d.due = d.due && room <= 0 // a Put during the claim sets it again
 		d.claiming = room > 0
 		s.mu.Unlock()
 		if room > 0 {
-			q.start(d, room, now)
+			q.start(d, room, single, now)
 		}
 	}
 }
 
-// room is how many jobs of a destination to claim now.
-func (q *Queue) room(d *destination) int {
+// room is how many jobs of a destination to claim now, and whether single mails only.
+func (q *Queue) room(d *destination) (room int, single bool) {
 	s := &q.sched
-	room := min(d.window-d.active, q.o.active-s.active, claimBatch)
+	room = min(d.window-d.active, q.o.active-s.active, claimBatch)
+	forBulk := q.bulkRoom() - s.bulky
 	if d.bulk {
-		room = min(room, q.bulkRoom()-s.bulky)
+		room = min(room, forBulk)
 	}
 	if d.dead > 0 {
 		room = min(room, 1-d.active) // the probe
@@ -233,7 +281,7 @@ func (q *Queue) room(d *destination) int {
 	if room > 0 && (d.limits.Rate > 0 || q.Rate > 0) {
 		room = 1
 	}
-	return room
+	return room, room > forBulk
 }
 
 // singleShare is the part of all places that mailings leave to single mails: one to a thousand destinations that
@@ -246,17 +294,20 @@ func (q *Queue) bulkRoom() int { return max(q.o.active-q.o.active/singleShare, 1
 const claimBatch = 4
 
 // start claims jobs of a destination and tries them.
-func (q *Queue) start(d *destination, room int, now time.Time) {
+func (q *Queue) start(d *destination, room int, single bool, now time.Time) {
 	s := &q.sched
-	leases, err := q.Store.Claim(s.ctx, ClaimRequest{Dest: d.name, Now: now, Max: room, Worker: q.o.host})
+	leases, err := q.Store.Claim(s.ctx, ClaimRequest{Dest: d.name, Single: single, Now: now, Max: room, Worker: q.o.host})
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	d.claiming = false
 	if err != nil {
 		q.o.logger.Error("queue: claim", "dest", d.name, "err", err)
 		d.due = true
-		s.sleep(d, now.Add(storeRest))
+		s.rest(d, now.Add(storeRest))
 		return
+	}
+	if single && len(leases) < room && !d.due {
+		d.bulk, d.due = true, true // mailings may be left
 	}
 	d.due = d.due || len(leases) == room
 	for i := range leases {
@@ -264,7 +315,7 @@ func (q *Queue) start(d *destination, room int, now time.Time) {
 	}
 	switch {
 	case len(leases) > 0 && d.limits.Rate > 0:
-		s.sleep(d, now.Add(perSecond(d.limits.Rate)))
+		s.rest(d, now.Add(perSecond(d.limits.Rate)))
 	default:
 		s.line(d)
 	}

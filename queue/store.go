@@ -141,6 +141,8 @@ type ClaimRequest struct {
 	// Dest asks for due jobs of a destination: the most urgent first (due time, five minutes
 	// earlier for each step of Priority), single mails and mailings in turn.
 	Dest string
+	// Single leaves the mailings out: with Dest only.
+	Single bool
 	// ID asks for all free jobs of one message, due or not, held ones too.
 	ID ID
 	// ArrivedBefore asks for free jobs, due or not, whose Since is before it; with Unnoticed only

@@ -40,8 +40,8 @@ func (q *Queue) sweepRounds(r ClaimRequest, each func(*Lease)) {
 	for range sweepRounds {
 		leases, err := q.Store.Claim(q.sched.ctx, r)
 		if err != nil || len(leases) == 0 || q.sched.closing() {
-			for _, l := range leases {
-				_ = q.Store.Extend(q.sched.ctx, l, 0)
+			for i := range leases {
+				q.giveBack(&leases[i])
 			}
 			return
 		}
@@ -70,22 +70,39 @@ func (q *Queue) expireOne(l *Lease) {
 		q.attempt(s.ctx, l, expiredText)
 		return
 	}
+	if !q.lastTry(l) {
+		q.giveBack(l)
+	}
+}
+
+// lastTry launches an attempt if there is room for it.
+func (q *Queue) lastTry(l *Lease) bool {
+	s := &q.sched
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	d := s.dest(l.Dest)
-	if s.active < q.o.active && d.active < d.window && !s.stopping {
-		q.launch(d, l)
-		return
+	defer s.forget(d)
+	if s.stopping || s.active >= q.o.active || d.active >= d.window || l.Bulk && s.bulky >= q.bulkRoom() {
+		return false
 	}
-	s.forget(d)
-	_ = q.Store.Extend(s.ctx, *l, 0)
+	q.launch(d, l)
+	return true
+}
+
+// giveBack ends a lease as if it had not been. While it lasted the scheduler may have found nothing to do for the destination.
+func (q *Queue) giveBack(l *Lease) {
+	_ = q.Store.Extend(q.sched.ctx, *l, 0)
+	if !l.Due.After(q.now()) {
+		q.sched.mark(l.Dest, l.Bulk)
+		q.sched.poke()
+	}
 }
 
 // lateOne tells the sender of a delay, if there is one: the message was tried, or can not be.
 func (q *Queue) lateOne(l *Lease) {
 	reason, dead := q.sched.deadReason(l.Dest)
 	if !dead && l.Attempts == 0 {
-		_ = q.Store.Extend(q.sched.ctx, *l, 0)
+		q.giveBack(l)
 		return
 	}
 	l.Reasons = orReasons(l, reason)
@@ -96,6 +113,10 @@ func (q *Queue) lateOne(l *Lease) {
 // or goes on with a report of the delay.
 func (q *Queue) overdueOne(l *Lease) {
 	if l.Envelope.DeliverBy.Return {
+		if l.Since.After(q.now()) { // held until later than that (RFC 4865): it must not be tried
+			q.attempt(q.sched.ctx, l, expiredText)
+			return
+		}
 		q.expireOne(l)
 		return
 	}

@@ -23,7 +23,7 @@ func (q *Queue) learn(d *destination, v verdict) {
 		if d.dead > 0 {
 			q.o.logger.Info("queue: destination answers again", "dest", d.name)
 			d.dead, d.window = 0, d.limits.Window
-			if d.sleeping > 0 {
+			if d.paused {
 				s.sleep(d, q.now())
 			}
 		}
@@ -32,7 +32,7 @@ func (q *Queue) learn(d *destination, v verdict) {
 		if d.successes >= d.window && d.window < d.limits.MaxWindow {
 			d.window, d.successes = d.window+1, 0
 		}
-	case d.dead > 0 && d.sleeping > 0: // a straggler of the time before
+	case d.paused: // a straggler of the time before
 	default:
 		d.failures++
 		d.successes = 0
@@ -44,7 +44,7 @@ func (q *Queue) learn(d *destination, v verdict) {
 			d.failures, d.window = 0, 1
 			wait := q.backoff(d.dead)
 			q.o.logger.Warn("queue: destination does not answer", "dest", d.name, "reason", v.reason, "pause", wait.Round(time.Second))
-			s.sleep(d, q.now().Add(wait))
+			s.pause(d, q.now().Add(wait))
 		}
 	}
 }

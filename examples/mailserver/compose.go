@@ -68,7 +68,7 @@ func compose(o *options, log io.Writer) (_ *system, err error) {
 	local.MayRelay = func(*goniec.Envelope) bool { return false }
 
 	hands := &control.Server{Queue: q, Logger: logger}
-	return &system{queue: q, spool: spool, history: history, shares: shares, control: hands, policies: policies, socket: socketPath(o.data), hold: o.hold, services: listening(
+	return &system{queue: q, spool: spool, history: history, shares: shares, control: hands, policies: policies, socket: o.control, hold: o.hold, services: listening(
 		service{"receive", "smtp", o.smtp, &smtp.Server{
 			Addr: o.smtp, Hostname: o.hostname, TLSConfig: tlsConfig, Logger: logger, BareNewlines: o.bareNewlines,
 			Handler: smtp.DeliverTo(q), Trace: refusals,

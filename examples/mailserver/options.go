@@ -24,6 +24,7 @@ type options struct {
 	data, hostname, users, mail  string
 	smtp, submission, lmtp, pop3 string
 	imap, imaps, nextHop         string
+	control                      string // path of the control socket
 	public                       string // whose folders everybody sees
 	postmaster                   goniec.Address
 	notices                      queue.Notices
@@ -67,6 +68,7 @@ func parseFlags(args []string, stderr io.Writer) (*options, error) {
 	f.StringVar(&o.mail, "mail", "", "`pattern` of a user's Maildir, such as /srv/mail/{domain}/{local}/Maildir (default DATA/mail/{domain}/{local})")
 	f.TextVar(&o.postmaster, "postmaster", goniec.Address{}, "`address` that gets mail for postmaster, who must always be reachable (default the account postmaster of our first domain; alice in the demo)")
 	f.StringVar(&o.public, "public", "", "`user` whose folders others see below Shared, as far as their access control lists say")
+	f.StringVar(&o.control, "control", "", "`path` of the socket for \"mailserver queue\" (default DATA/queue.sock). It has mode 0666: everybody who can reach it may submit mail, under any sender; only root and the server's own user may do more. DATA has mode 0700, so other users reach only a path elsewhere, such as /run/goniec/queue.sock")
 	f.TextVar(&o.notices, "notices", queue.NoticeResource|queue.NoticeSoftware, "of what postmaster is told, a comma-separated `list` of bounce, delay, policy, protocol, resource, software")
 	f.StringVar(&trusted, "trusted", "", "networks that may send to other domains, a comma-separated `list` of CIDRs")
 	f.IntVar(&o.perAddress, "max-per-address", 0, "connections that one address may have to read mail, for each service; 0 is 100, negative no limit")
@@ -111,6 +113,9 @@ func (o *options) complete() error {
 				return fmt.Errorf("will not listen on %s: %s; use a loopback address such as 127.0.0.1, or -users with TLS", addr, why)
 			}
 		}
+	}
+	if o.control == "" {
+		o.control = socketPath(o.data)
 	}
 	if o.mail == "" {
 		o.mail = filepath.Join(o.data, "mail", "{domain}", "{local}")

@@ -117,7 +117,7 @@ assert sum(int(l.split()[1]) for l in p.list()[1]) == size
 assert len({l.split()[1] for l in p.uidl()[1]}) == 4
 import email, email.policy
 got = email.message_from_bytes(b"\r\n".join(p.retr(1)[1]) + b"\r\n", policy=email.policy.default)
-assert got["Subject"] == "Zażółć" and got["Return-Path"] == "<you@example.org>" and got["Delivered-To"] == "alice@demo.test", got
+assert got["Subject"] == "Zażółć" and got["Return-Path"] in ("<you@example.org>", "<alice@demo.test>") and got["Delivered-To"] == "alice@demo.test", got
 assert got.get_content().replace("\r\n", "\n") == "gęślą jaźń\n.dot\n", got.get_content()
 assert p.top(1, 0)[1][-1] == b""
 p.dele(2); p.quit()

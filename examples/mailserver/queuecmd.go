@@ -17,64 +17,115 @@ import (
 	"github.com/goniec-mail/goniec/queue/control"
 )
 
-const queueUsage = `usage: mailserver queue VERB [-data DIR] [ID ...]
+const queueUsage = `usage: mailserver queue VERB [-data DIR] [-control PATH] [ID ...]
   list [-json]         all messages, as mailq shows them, or one JSON object a line
   show ID              one message as JSON, with what happened to it; also when it is gone
   cat ID               the message itself
   hold|release ID|ALL  keep from delivery, and let go
-  flush [ID ...]       try now: these, or all
+  flush [ID ...]       try now: these, or all but those that wait for a time that their sender set
+  flush -dest DOMAIN   try now what goes to a domain
+  requeue ID|ALL       find the way anew, as for mail that has just come
+  expire ID|ALL        give up now, with a report to the sender; ALL needs -yes
   delete ID|ALL        remove without a report; ALL needs -yes
+  submit [-f SENDER] [-t] [-i] [RCPT ...]
+                       queue the message on standard input, as sendmail does, and print its ID; -t takes the
+                       recipients from To, Cc and Bcc, without -i a line with a dot alone is the end
 `
 
-// socketPath is where the control socket of a server with this data folder is.
+// socketPath is where the control socket of a server with this data folder is, unless -control says otherwise.
 func socketPath(data string) string { return filepath.Join(data, "queue.sock") }
 
-// queueCommand is "mailserver queue ...": through the running server, or on the store when none runs.
-func queueCommand(ctx context.Context, args []string, stdout, stderr io.Writer) (err error) {
+// queueFlags are what "mailserver queue VERB" takes.
+type queueFlags struct {
+	data, control, dest string
+	json, yes           bool
+	submit              submission
+}
+
+func (o *queueFlags) parse(args []string, stderr io.Writer) (verb string, ids []string, err error) {
 	f := flag.NewFlagSet("mailserver queue", flag.ContinueOnError)
 	f.SetOutput(stderr)
 	f.Usage = func() { fmt.Fprint(stderr, queueUsage) }
-	data := f.String("data", "goniec-demo", "")
-	asJSON := f.Bool("json", false, "")
-	yes := f.Bool("yes", false, "")
-	if len(args) == 0 || args[0] == "help" || strings.HasPrefix(args[0], "-h") || strings.HasPrefix(args[0], "--h") {
+	f.StringVar(&o.data, "data", "goniec-demo", "")
+	f.StringVar(&o.control, "control", "", "")
+	f.StringVar(&o.dest, "dest", "", "")
+	f.BoolVar(&o.json, "json", false, "")
+	f.BoolVar(&o.yes, "yes", false, "")
+	f.StringVar(&o.submit.from, "f", "", "")
+	f.BoolVar(&o.submit.fromTo, "t", false, "")
+	f.BoolVar(&o.submit.dots, "i", false, "")
+	if len(args) == 0 {
 		f.Usage()
-		return flag.ErrHelp
+		return "", nil, flag.ErrHelp
 	}
-	if err := f.Parse(args[1:]); err != nil {
+	switch verb = args[0]; verb {
+	case "-h", "-help", "--help", "help":
+		f.Usage()
+		return "", nil, flag.ErrHelp
+	case "list", "show", "cat", "hold", "release", "flush", "requeue", "expire", "delete", "submit":
+	default:
+		f.Usage()
+		return "", nil, fmt.Errorf("queue: no verb %q", verb)
+	}
+	err = f.Parse(args[1:])
+	return verb, f.Args(), err
+}
+
+// queueCommand is "mailserver queue ...": through the running server, or on the store when none runs.
+func queueCommand(ctx context.Context, args []string, stdout, stderr io.Writer) (err error) {
+	var o queueFlags
+	verb, ids, err := o.parse(args, stderr)
+	if err != nil {
 		return err
 	}
-	hands, closer, err := handsOn(*data)
+	hands, closer, err := handsOn(o.data, o.control)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, closer.Close()) }()
-	switch verb, ids := args[0], f.Args(); verb {
+	switch verb {
 	case "list":
-		if *asJSON {
+		if o.json {
 			return control.WriteJSON(stdout, hands.List(ctx, queue.Filter{}))
 		}
 		return control.WriteMailq(stdout, hands.List(ctx, queue.Filter{}), nil)
-	case "show":
-		return each(ctx, hands, ids, false, func(id queue.ID) error {
-			return show(ctx, hands, id, stdout)
-		})
-	case "cat":
-		return each(ctx, hands, ids, false, func(id queue.ID) error { return hands.Cat(ctx, id, stdout) })
-	case "hold":
-		return each(ctx, hands, ids, true, func(id queue.ID) error { return hands.Hold(ctx, id) })
-	case "release":
-		return each(ctx, hands, ids, true, func(id queue.ID) error { return hands.Release(ctx, id) })
-	case "flush":
-		if len(ids) == 0 {
-			ids = []string{"ALL"}
+	case "submit":
+		o.submit.rcpts = ids
+		id, err := o.submit.send(ctx, hands, os.Stdin)
+		if err == nil {
+			fmt.Fprintln(stdout, id)
 		}
-		return each(ctx, hands, ids, true, func(id queue.ID) error { return hands.Flush(ctx, id) })
-	case "delete":
-		return each(ctx, hands, ids, *yes, func(id queue.ID) error { return hands.Delete(ctx, id) })
+		return err
+	case "flush":
+		switch {
+		case o.dest != "" && len(ids) > 0:
+			return errors.New("queue flush: name messages or a domain with -dest, not both")
+		case len(ids) == 0 || len(ids) == 1 && ids[0] == "ALL":
+			return hands.FlushDest(ctx, o.dest)
+		}
 	}
-	f.Usage()
-	return fmt.Errorf("queue: no verb %q", args[0])
+	return o.each(ctx, verb, hands, ids, stdout)
+}
+
+// each carries out a verb for messages.
+func (o *queueFlags) each(ctx context.Context, verb string, hands control.Hands, ids []string, stdout io.Writer) error {
+	do, all := map[string]func(context.Context, queue.ID) error{
+		"show":    func(ctx context.Context, id queue.ID) error { return show(ctx, hands, id, stdout) },
+		"cat":     func(ctx context.Context, id queue.ID) error { return hands.Cat(ctx, id, stdout) },
+		"hold":    hands.Hold,
+		"release": hands.Release,
+		"flush":   hands.Flush,
+		"requeue": hands.Requeue,
+		"expire":  hands.Expire,
+		"delete":  hands.Delete,
+	}[verb], o.yes
+	switch verb {
+	case "show", "cat":
+		all = false
+	case "hold", "release", "requeue":
+		all = true
+	}
+	return each(ctx, hands, ids, all, func(id queue.ID) error { return do(ctx, id) })
 }
 
 // shown is what show prints: what is queued, if it still is, and what happened so far.
@@ -139,9 +190,16 @@ func each(ctx context.Context, hands control.Hands, ids []string, all bool, do f
 
 // handsOn reaches the queue of a data folder: through the socket of the server that has it, or by
 // opening the store when none runs.
-func handsOn(data string) (control.Hands, io.Closer, error) {
-	if conn, err := net.Dial("unix", socketPath(data)); err == nil {
-		return &control.Client{Path: socketPath(data)}, conn, nil
+func handsOn(data, socket string) (control.Hands, io.Closer, error) {
+	named := socket != ""
+	if !named {
+		socket = socketPath(data)
+	}
+	if conn, err := net.Dial("unix", socket); err == nil {
+		_ = conn.Close() // it has shown that somebody is there; each request makes its own
+		return &control.Client{Path: socket}, closers{}, nil
+	} else if named {
+		return nil, nil, fmt.Errorf("control socket: %w: is the server running with -control %s? Without -control the queue of the folder -data is worked on", err, socket)
 	}
 	_, err := os.Stat(filepath.Join(data, "queue"))
 	if errors.Is(err, os.ErrPermission) {
@@ -163,7 +221,7 @@ func handsOn(data string) (control.Hands, io.Closer, error) {
 
 // openQueue opens what the server keeps of mail under way.
 func (o *options) openQueue(logger *slog.Logger) (*queue.FileStore, *queue.FileHistory, error) {
-	spool, err := queue.OpenFiles(filepath.Join(o.data, "queue"), queue.FileOptions{Control: socketPath(o.data), Logger: logger})
+	spool, err := queue.OpenFiles(filepath.Join(o.data, "queue"), queue.FileOptions{Control: o.control, Logger: logger})
 	if err != nil {
 		return nil, nil, err
 	}

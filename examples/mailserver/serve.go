@@ -119,7 +119,7 @@ func refresh(ctx context.Context, policies *dnsmx.STS) {
 func (s *system) serveControl(running *sync.WaitGroup, failed chan<- error) error {
 	l, err := control.Listen(s.socket)
 	if err != nil {
-		return fmt.Errorf("control socket: %w", err)
+		return fmt.Errorf("control socket: %w: choose another path with -control", err)
 	}
 	running.Go(func() { failed <- s.control.Serve(l) })
 	return nil

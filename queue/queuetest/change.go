@@ -99,6 +99,13 @@ func testBulk(t *testing.T, x *suite) {
 	}
 	require.False(t, x.due(base.Add(time.Hour))["x.example"].Bulk)
 	x.reopen()
+	ls, err := x.s.Claim(x.Context(), queue.ClaimRequest{Dest: "x.example", Single: true, Now: base.Add(time.Hour), Max: 10})
+	require.NoError(t, err)
+	require.Len(t, ls, len(singles), "the mailing is left out")
+	for _, l := range ls {
+		require.Contains(t, singles, l.ID)
+		require.NoError(t, x.s.Extend(x.Context(), l, 0))
+	}
 	first := 0
 	for range 7 {
 		l := x.claimOne("x.example")
