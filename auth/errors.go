@@ -31,7 +31,9 @@ var (
 	// ErrEncryptionRequired says that the mechanism would show the password to the network. Its text, which is for the
 	// log, says what an administrator can do; the reply does not.
 	ErrEncryptionRequired error = &verdict{
-		538, goniec.EnhancedCode{5, 7, 11}, "encryption required for requested authentication mechanism",
+		538,
+		goniec.EnhancedCode{5, 7, 11},
+		"encryption required for requested authentication mechanism",
 		"the connection is not encrypted: configure TLS, or allow insecure AUTH for tests on loopback",
 	}
 
