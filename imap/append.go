@@ -22,33 +22,41 @@ func (c *conn) appendMessages(ctx context.Context) error {
 	d := &c.dec
 	d.Limits.Literals = maxMultiAppend + 1
 	defer func() { d.Limits.Literals = 0 }()
-	mb, validity, err := c.appendTarget(ctx)
+	to, err := c.appendTarget(ctx)
 	if err != nil {
 		return err
 	}
-	defer mb.Close()
-	metas, err := c.appendAll(ctx, mb, maxMultiAppend)
+	defer to.Close()
+	metas, err := c.appendAll(ctx, to.Mailbox, maxMultiAppend)
 	if e := d.Err(); e != nil {
 		return grammar(e)
 	}
 	if err != nil {
 		return tryCreate(err)
 	}
-	c.done.code, c.done.text = appendUID(validity, metas), "stored"
+	c.done.code, c.done.text = c.appended(ctx, to, metas), "stored"
 	return nil
 }
 
+// appendTarget is the mailbox that messages go into.
+type appendTarget struct {
+	mailbox.Mailbox
+	name     string
+	validity uint32 // 0: the UIDs of what is put there are not told
+}
+
 // appendTarget reads the name of the mailbox and opens it, before any message is asked for.
-func (c *conn) appendTarget(ctx context.Context) (mb mailbox.Mailbox, validity uint32, err error) {
+func (c *conn) appendTarget(ctx context.Context) (*appendTarget, error) {
 	d := &c.dec
 	d.SP()
 	name := d.Mailbox()
 	d.SP()
 	if err := d.Err(); err != nil {
-		return nil, 0, grammar(err)
+		return nil, grammar(err)
 	}
-	if mb, err = c.account.Open(ctx, name); err != nil {
-		return nil, 0, tryCreate(err)
+	mb, err := c.account.Open(ctx, name)
+	if err != nil {
+		return nil, tryCreate(err)
 	}
 	ch, err := mb.Changes(ctx, mailbox.Latest)
 	if errors.Is(err, mailbox.ErrForbidden) || errors.Is(err, mailbox.ErrNotFound) {
@@ -59,18 +67,18 @@ func (c *conn) appendTarget(ctx context.Context) (mb mailbox.Mailbox, validity u
 	}
 	if err != nil {
 		_ = mb.Close()
-		return nil, 0, failed(err)
+		return nil, failed(err)
 	}
-	return mb, ch.State.UIDValidity, nil
+	return &appendTarget{mb, name, ch.State.UIDValidity}, nil
 }
 
 // dropTarget is a mailbox into which the user may put messages, but not look: their UIDs are not told (RFC 4315 §3).
-func (c *conn) dropTarget(ctx context.Context, mb mailbox.Mailbox, name string, cause error) (mailbox.Mailbox, uint32, error) {
+func (c *conn) dropTarget(ctx context.Context, mb mailbox.Mailbox, name string, cause error) (*appendTarget, error) {
 	if r, err := mailbox.MyRights(ctx, c.account, name); err == nil && c.controlled() && r.Has(mailbox.RightInsert) {
-		return mb, 0, nil
+		return &appendTarget{mb, name, 0}, nil
 	}
 	_ = mb.Close()
-	return nil, 0, tryCreate(cause)
+	return nil, tryCreate(cause)
 }
 
 // appendAll streams the messages of the command into mb. A single message, the usual case, takes
@@ -160,15 +168,21 @@ func (c *conn) admit(lit wire.Literal, n, limit int) error {
 	return nil
 }
 
-// appendUID is the code that tells the UIDs of new messages (RFC 4315 §3).
-func appendUID(validity uint32, metas []mailbox.Meta) string {
-	if validity == 0 {
+// appended returns the code for messages that were put into a mailbox; there they are no news to this client.
+func (c *conn) appended(ctx context.Context, to *appendTarget, metas []mailbox.Meta) string {
+	if to.validity == 0 {
 		return ""
 	}
 	var uids []mailbox.UID
 	for _, m := range metas {
 		uids = append(uids, m.UID)
 	}
+	c.ownArrivals(ctx, to.name, mailbox.UIDs(uids...))
+	return appendUID(to.validity, uids)
+}
+
+// appendUID is the code that tells the UIDs of new messages (RFC 4315 §3).
+func appendUID(validity uint32, uids []mailbox.UID) string {
 	return "APPENDUID " + strconv.FormatUint(uint64(validity), 10) + " " + uidList(uids)
 }
 

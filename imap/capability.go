@@ -163,6 +163,9 @@ func (c *conn) turnOn(f features) {
 		c.okNumber("HIGHESTMODSEQ", uint64(c.box.view.ModSeq()), "highest mod-sequence")
 	}
 	c.enabled |= f
+	if f&uidOnly != 0 && c.box != nil {
+		c.dropNumbered()
+	}
 	c.enc.UTF8, c.dec.UTF8 = c.has(utf8Names), c.has(utf8Names)
 }
 

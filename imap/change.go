@@ -188,8 +188,12 @@ func (c *conn) tellModSeqs(u *mailbox.Update, silent func(mailbox.Meta) bool) {
 	for n, m := range u.Changed() {
 		if silent(m) {
 			c.fetchHead(&c.enc, n, m.UID)
-			c.enc.Raw("(UID ")
-			c.enc.Number(uint64(m.UID))
+			c.enc.Raw("(")
+			if !c.has(uidOnly) {
+				c.enc.Raw("UID ")
+				c.enc.Number(uint64(m.UID))
+				c.enc.SP()
+			}
 			c.modSeqItem(m.ModSeq)
 			c.enc.Raw(")\r\n")
 		}
@@ -336,6 +340,7 @@ func (c *conn) copyBy(ctx context.Context, by numbering) error {
 		return c.copyFailed(ctx, err)
 	}
 	c.done.code = copyUID(res)
+	c.ownArrivals(ctx, to, mailbox.UIDs(res.Dest...))
 	return nil
 }
 
@@ -404,6 +409,7 @@ func (c *conn) moveBy(ctx context.Context, by numbering) error {
 	}
 	if code := copyUID(res); code != "" {
 		c.untagged("OK", code, "moved")
+		c.ownArrivals(ctx, to, mailbox.UIDs(res.Dest...))
 	}
 	if c.has(qresync) {
 		u, err := c.poll(ctx, mailbox.Everything)

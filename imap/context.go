@@ -15,7 +15,7 @@ import (
 // maxContexts limits the searches of a session whose results are kept up to date; each costs its set of UIDs.
 const maxContexts = 10
 
-// searchContext is one of them. Sequence numbers, "$" and spans of time in its keys mean what they meant when it began.
+// searchContext is one of them. Sequence numbers and "$" in its keys mean what they meant when it began.
 type searchContext struct {
 	tag   string
 	by    numbering
@@ -145,7 +145,7 @@ func (c *conn) tellContexts() {
 		n := x.news
 		x.news = contextNews{}
 		if len(x.items) > 0 && !n.fresh.Empty() {
-			w := newFetchWriter(c, x.items)
+			w := newFetchWriter(c, c.pushedItems(x.items))
 			if err := w.run(n.ctx, n.fresh); endsSession(err) {
 				_ = c.net.Close() // a response is half written
 				return
@@ -188,6 +188,16 @@ func (c *conn) cancelUpdate(context.Context) error {
 	}
 	c.box.contexts = slices.DeleteFunc(c.box.contexts, func(x *searchContext) bool { return slices.Contains(tags, x.tag) })
 	return nil
+}
+
+// dropNumbered ends the contexts of SEARCH by number: under UIDONLY there are none to tell.
+func (c *conn) dropNumbered() {
+	c.box.contexts = slices.DeleteFunc(c.box.contexts, func(x *searchContext) bool {
+		if x.by == byNumber {
+			c.noUpdate(x.tag, "there are no message sequence numbers under UIDONLY")
+		}
+		return x.by == byNumber
+	})
 }
 
 // dropContexts ends all contexts: what changed in their results can not be found out.

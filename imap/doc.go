@@ -59,12 +59,13 @@
 //
 // A mailbox that is not selected is told by STATUS with MESSAGES, UIDNEXT, UIDVALIDITY and UNSEEN, and HIGHESTMODSEQ for
 // FlagChange and under CONDSTORE. The first time that something happens in one whose STATUS was not asked for, it may be told
-// for a change that is not wanted: nobody knew the state before. What a client does itself to names and annotations is not
-// told to it; its own APPEND and COPY into other mailboxes are. "inboxes" are all mailboxes: mail may be delivered into each. What
+// for a change that is not wanted: nobody knew the state before. What a client does itself to names and annotations, and puts into
+// mailboxes, is not told to it; the latter is where FlagChange is wanted. "inboxes" are, like "personal", all mailboxes of one's own:
+// mail may be delivered into each. Of what others share, what may be listed but not read is told to be \NoAccess. What
 // happens while a client does not listen is kept as names, once each, up to Server.MaxNotify: then NOTIFICATIONOVERFLOW.
 //
 // CONTEXT=SEARCH keeps the results of ten searches up to date, at the moments when changes of the mailbox are told. Keys with
-// numbers, "$" and spans of time keep the meaning that they had when the search began.
+// numbers and "$" keep the meaning that they had when the search began; spans of time are looked at when a message changes.
 //
 // # Messages
 //

@@ -20,6 +20,8 @@ import (
 func converse(t testing.TB, input string, n int) string {
 	f := newFixture(t)
 	f.MaxErrors, f.MaxJunk = 50, 1000
+	f.users.passwords["bob"] = "bobsecret"
+	f.share("")
 	f.deliver(t, "alice", "INBOX", plainMail)
 	f.deliver(t, "alice", "INBOX", mixedMail, `\Seen`)
 	l, err := net.Listen("tcp", "127.0.0.1:0")

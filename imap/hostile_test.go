@@ -56,6 +56,37 @@ func TestNameTakenOver(t *testing.T) {
 	}
 }
 
+// What was selected and is renamed by another session ends this one, whatever the store and however it listens.
+func TestRenamedByOthers(t *testing.T) {
+	for _, kind := range []string{"memory", "maildir"} {
+		for _, listens := range []string{"NOOP", "IDLE", "NOTIFY SET (selected (MessageNew MessageExpunge)) (personal (MailboxName))"} {
+			f := newFixture(t)
+			if kind == "maildir" {
+				f, _ = newMaildirFixture(t)
+			}
+			f.deliver(t, "alice", "Work", plainMail)
+			addr := f.start(t)
+			a, b := login(t, addr), login(t, addr)
+			a.ok("SELECT Work")
+			if listens == "IDLE" {
+				_, err := io.WriteString(a, "x IDLE\r\n")
+				require.NoError(t, err)
+				require.Equal(t, "+ idling\r\n", a.line())
+			} else {
+				a.ok(listens)
+			}
+			b.ok("RENAME Work Play")
+			if listens == "NOOP" {
+				_, err := io.WriteString(a, "x NOOP\r\n")
+				require.NoError(t, err)
+			}
+			answer, err := io.ReadAll(a.r)
+			require.NoError(t, err, "%s %s: %s", kind, listens, answer)
+			require.Contains(t, string(answer), "* BYE ", "%s %s", kind, listens)
+		}
+	}
+}
+
 // I03: whatever command a deep list is given to, before and after login: it is refused, soon, and costs no memory.
 func TestI03_EveryCommand(t *testing.T) {
 	f := newFixture(t)

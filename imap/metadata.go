@@ -40,6 +40,10 @@ func (c *conn) getMetadata(ctx context.Context) error {
 	}
 	name := d.Mailbox()
 	d.SP()
+	if d.PeekPair("(M") || d.PeekPair("(m") || d.PeekPair("(D") || d.PeekPair("(d") {
+		c.metadataOptions(&q) // where the examples of RFC 5464 §4.2 have them, against its grammar
+		d.SP()
+	}
 	if d.Peek() == '(' {
 		d.List(func() { q.add(c) })
 	} else {

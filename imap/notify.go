@@ -45,7 +45,7 @@ const (
 type mailboxFilter uint8
 
 const (
-	filterPersonal mailboxFilter = iota // and inboxes: mail may be delivered into every mailbox (§6.3)
+	filterPersonal mailboxFilter = iota // the user's own; and inboxes: mail may be delivered into each of those (§6.3)
 	filterSubscribed
 	filterSubtree
 	filterMailboxes
@@ -64,6 +64,7 @@ type interest struct {
 	delayed  bool        // expunges of it only when a command or IDLE permits them
 	items    []fetchItem // of new messages in it
 	groups   []eventGroup
+	spaces   mailbox.Namespaces
 }
 
 // notifying is one NOTIFY SET.
@@ -166,7 +167,8 @@ func (n *notifying) mailboxes(c *conn) (names []string) {
 		}
 	}
 	if d.Peek() == '(' {
-		if d.List(add); n.names == 0 {
+		before := n.names
+		if d.List(add); n.names == before {
 			d.Fail("no mailboxes")
 		}
 		return names
@@ -210,6 +212,19 @@ func (c *conn) notifyItems() []fetchItem {
 	c.dec.List(func() { f.add(c.dec.Fail, c.fetchItem()) })
 	for i := range f.items {
 		f.items[i].peek = true
+	}
+	return f.items
+}
+
+// pushedItems are the items of a FETCH response that no command has asked for: it names the message by UID, and tells its
+// mod-sequence to those who count them (RFC 7162 §3.1, §3.2.4).
+func (c *conn) pushedItems(items []fetchItem) []fetchItem {
+	f := fetching{items: items}
+	if c.has(condStore) {
+		f.ensure(fetchItem{kind: itemModSeq, name: "MODSEQ"})
+	}
+	if !c.has(uidOnly) {
+		f.ensure(fetchItem{kind: itemUID, name: "UID"})
 	}
 	return f.items
 }
@@ -277,7 +292,7 @@ func (i *interest) uses(f mailboxFilter) bool {
 // of returns what is wanted of a mailbox that is not selected. Several groups may be about it (RFC 5465 §6).
 func (i *interest) of(name string, subscribed bool) (set events) {
 	for _, g := range i.groups {
-		if !g.concerns(name, subscribed) {
+		if !g.concerns(name, subscribed, i.spaces) {
 			continue
 		}
 		if g.events == 0 {
@@ -288,10 +303,10 @@ func (i *interest) of(name string, subscribed bool) (set events) {
 	return set
 }
 
-func (g *eventGroup) concerns(name string, subscribed bool) bool {
+func (g *eventGroup) concerns(name string, subscribed bool, spaces mailbox.Namespaces) bool {
 	switch g.filter {
-	case filterPersonal:
-		return true
+	case filterPersonal: // RFC 5465 §6.2: of the personal namespaces
+		return spaces.Personal(name)
 	case filterSubscribed:
 		return subscribed
 	case filterSubtree:

@@ -26,8 +26,10 @@ type notifier struct {
 	overflow bool            // there were more than limit
 
 	// The rest belongs to the session, as the conn does.
-	idling   bool // in IDLE: all may be told
+	idling   bool           // in IDLE: all may be told
+	own      mailbox.UIDSet // what the command has put into the selected mailbox
 	states   map[string]toldState
+	closed   map[string]bool // told to be \NoAccess
 	list     notifiedList
 	metadata metadataSums
 }
@@ -43,7 +45,7 @@ type toldState struct {
 func newNotifier(c *conn, i interest) *notifier {
 	return &notifier{
 		interest: i, limit: c.MaxNotify, cancel: func() {}, tell: func() {},
-		waiting: make(map[string]bool), states: make(map[string]toldState),
+		waiting: make(map[string]bool), states: make(map[string]toldState), closed: make(map[string]bool),
 	}
 }
 
@@ -65,6 +67,7 @@ func (c *conn) beginNotify(ctx context.Context, set *notifying) error {
 		}
 		c.tell(u)
 	}
+	set.spaces = mailbox.NamespacesOf(c.account)
 	n := newNotifier(c, set.interest)
 	watch, cancel := context.WithCancel(ctx)
 	n.cancel, n.tell = cancel, func() { c.tellWaiting(watch) }
@@ -89,7 +92,7 @@ func (c *conn) notifyBaseline(ctx context.Context, n *notifier, status bool) err
 		return err
 	}
 	all := n.all()
-	if !status && all&(mailboxMetadataChange|serverMetadataChange) == 0 {
+	if !status && all&(mailboxMetadataChange|serverMetadataChange) == 0 && !c.watchesOthers(n) {
 		return nil
 	}
 	if all&serverMetadataChange != 0 {
@@ -114,8 +117,12 @@ func (c *conn) notifyBaseline(ctx context.Context, n *notifier, status bool) err
 				return err
 			}
 		}
-		if status && wanted&messageEvents != 0 && (c.box == nil || name != c.box.name) {
+		switch {
+		case wanted&messageEvents == 0, c.box != nil && name == c.box.name:
+		case status:
 			c.tellState(ctx, n, name, wanted, func(s mailbox.State) bool { n.changed(name, s, wanted); return true })
+		case !c.readable(ctx, n, name):
+			c.tellAccess(n, name, false)
 		}
 	}
 	return nil
@@ -190,7 +197,7 @@ func (c *conn) tellNews(ctx context.Context) error {
 		return c.overflow()
 	}
 	for _, name := range names {
-		if c.box != nil && name == c.box.name {
+		if c.box != nil && (name == c.box.name || name == "") { // it may have been deleted, or its rights withdrawn
 			if err := c.tellSelected(ctx); err != nil {
 				return err
 			}
@@ -236,8 +243,9 @@ func (c *conn) tellUpdate(ctx context.Context, u *mailbox.Update) error {
 	n := c.notifier
 	c.byUID = true
 	c.tellMessages(u, func(mailbox.Meta) bool { return n.selected&flagChange == 0 })
-	if len(n.items) > 0 && !u.Added.Empty() {
-		err := newFetchWriter(c, n.items).run(ctx, u.Added)
+	fresh := u.Added.Subtract(n.own) // §5.2: the client knows what it has put there itself
+	if len(n.items) > 0 && !fresh.Empty() {
+		err := newFetchWriter(c, c.pushedItems(n.items)).run(ctx, fresh)
 		if endsSession(err) {
 			return err
 		}
@@ -253,6 +261,7 @@ func (c *conn) tellUpdate(ctx context.Context, u *mailbox.Update) error {
 // the client (§5), but for commands that remove messages themselves.
 func (c *conn) announceNotified(ctx context.Context, cmd *command) error {
 	n := c.notifier
+	defer func() { n.own = nil }()
 	switch {
 	case cmd.flags&quiet != 0:
 		return nil
@@ -290,6 +299,7 @@ func (c *conn) tellMailbox(ctx context.Context, name string) error {
 			c.tellMetadataChanges(ctx, "")
 		}
 		c.tellList(ctx)
+		c.tellAccesses(ctx)
 		return nil
 	}
 	wanted := n.of(name, n.list.subscribed(name))
@@ -299,7 +309,7 @@ func (c *conn) tellMailbox(ctx context.Context, name string) error {
 	if c.box != nil && name == c.box.name || wanted&messageEvents == 0 {
 		return nil
 	}
-	if _, known := n.states[name]; !known && n.limit >= 0 && len(n.states) >= n.limit {
+	if _, known := n.states[name]; !known && n.limit >= 0 && len(n.states)+len(n.closed) >= n.limit {
 		return c.overflow()
 	}
 	c.tellState(ctx, n, name, wanted, func(s mailbox.State) bool { return n.changed(name, s, wanted) })
@@ -320,10 +330,17 @@ func (c *conn) tellState(ctx context.Context, n *notifier, name string, wanted e
 	items := c.notifyStatus(wanted)
 	s, _, err := c.stateOf(ctx, name, items)
 	switch {
-	case err == nil && news(s):
-		c.writeStatus(name, items, s, 0)
-	case err != nil: // what is gone, or can not be read now, is told by other events
+	case err == nil:
+		c.tellAccess(n, name, true)
+		if news(s) {
+			c.writeStatus(name, items, s, 0)
+		}
+	case withdrawn(err):
 		delete(n.states, name)
+		c.tellAccess(n, name, false)
+	default: // what is gone is told by other events
+		delete(n.states, name)
+		delete(n.closed, name)
 		if ctx.Err() == nil && !errors.Is(err, mailbox.ErrNotFound) {
 			c.log.LogAttrs(ctx, slog.LevelWarn, "news not known", slog.String("user", c.user), slog.String("error", err.Error()))
 		}

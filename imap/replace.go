@@ -32,12 +32,12 @@ func (c *conn) replaceBy(ctx context.Context, by numbering) error {
 	if old.Empty() {
 		return no("NONEXISTENT", "no such message")
 	}
-	mb, validity, err := c.appendTarget(ctx)
+	to, err := c.appendTarget(ctx)
 	if err != nil {
 		return err
 	}
-	defer mb.Close()
-	metas, err := c.appendAll(ctx, mb, 1)
+	defer to.Close()
+	metas, err := c.appendAll(ctx, to.Mailbox, 1)
 	if e := c.dec.Err(); e != nil {
 		return grammar(e)
 	}
@@ -46,10 +46,10 @@ func (c *conn) replaceBy(ctx context.Context, by numbering) error {
 	}
 	gone, err := c.box.mb.Expunge(ctx, old)
 	if err != nil {
-		_, _ = mb.Expunge(context.WithoutCancel(ctx), mailbox.UIDs(metas[0].UID))
+		_, _ = to.Expunge(context.WithoutCancel(ctx), mailbox.UIDs(metas[0].UID))
 		return failed(err)
 	}
-	c.untagged("OK", appendUID(validity, metas), "stored")
+	c.untagged("OK", c.appended(ctx, to, metas), "stored")
 	if gone.Empty() {
 		return no("EXPUNGEISSUED", "the message was expunged meanwhile; its replacement is stored")
 	}

@@ -32,6 +32,7 @@ type resync struct {
 	validity uint32
 	since    mailbox.ModSeq
 	known    mailbox.UIDSet // nil = all
+	numbers  bool           // message sequence match data were given
 }
 
 func (c *conn) open(ctx context.Context, readOnly bool) error {
@@ -46,6 +47,9 @@ func (c *conn) open(ctx context.Context, readOnly bool) error {
 	}
 	if rs.given && !c.has(qresync) {
 		return bad("QRESYNC is not enabled")
+	}
+	if rs.numbers && c.has(uidOnly) {
+		return uidRequired()
 	}
 	if c.deselect() {
 		c.untagged("OK", "CLOSED", "previous mailbox is closed") // RFC 7162 §3.2.11
@@ -106,6 +110,7 @@ func (c *conn) resyncParam(rs *resync) {
 		if d.Peek() == ' ' || d.Peek() == '(' {
 			d.Try(' ')
 			d.Expect('(')
+			rs.numbers = true
 			d.NumSet()
 			d.SP()
 			d.NumSet()
@@ -275,9 +280,6 @@ func (c *conn) announce(ctx context.Context, cmd *command) error {
 	if err != nil {
 		return err
 	}
-	if c.lookAtRights(ctx) && u != nil { // RFC 4314 §5.1.1
-		c.tellKeywords(u.State)
-	}
 	c.tell(u)
 	return nil
 }
@@ -288,6 +290,9 @@ func (c *conn) poll(ctx context.Context, what mailbox.Announce) (*mailbox.Update
 	switch {
 	case err == nil:
 		c.updateContexts(ctx, u)
+		if c.lookAtRights(ctx) { // RFC 4314 §5.1.1
+			c.tellKeywords(u.State)
+		}
 		return u, nil
 	case errors.Is(err, mailbox.ErrUIDValidity), errors.Is(err, mailbox.ErrNotFound):
 		// Nothing that the client knows of the mailbox holds any more.
@@ -363,13 +368,14 @@ func (c *conn) fetchFlags(number uint32, m mailbox.Meta, keywords []string) {
 	c.enc.Raw("FLAGS ")
 	c.enc.Flags(m.Flags, keywords)
 	if c.has(condStore) {
+		c.enc.SP()
 		c.modSeqItem(m.ModSeq)
 	}
 	c.enc.Raw(")\r\n")
 }
 
 func (c *conn) modSeqItem(m mailbox.ModSeq) {
-	c.enc.Raw(" MODSEQ (")
+	c.enc.Raw("MODSEQ (")
 	c.enc.Number(uint64(m))
 	c.enc.Raw(")")
 }

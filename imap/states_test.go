@@ -60,6 +60,11 @@ func stateTable() []stateRow {
 		{`SETQUOTA "" (STORAGE 5)`, bad, no, no, no},
 		{"GETMETADATA INBOX /private/comment", bad, ok, ok, ok},
 		{`SETMETADATA INBOX (/private/comment "x")`, bad, ok, ok, ok},
+		{"SETACL Work bob lr", bad, ok, ok, ok},
+		{"DELETEACL Work bob", bad, ok, ok, ok},
+		{"GETACL INBOX", bad, ok, ok, ok},
+		{"LISTRIGHTS INBOX bob", bad, ok, ok, ok},
+		{"MYRIGHTS INBOX", bad, ok, ok, ok},
 		{"IDLE\r\nDONE", bad, ok, ok, ok},
 		{"NOTIFY SET (personal (MessageNew MessageExpunge))", bad, ok, ok, ok},
 		{`CANCELUPDATE "x"`, bad, bad, ok, ok},
@@ -90,12 +95,14 @@ func stateTable() []stateRow {
 	}
 }
 
-// stateFixture has a folder more than INBOX, and TLS to offer.
+// stateFixture has a folder more than INBOX, somebody to share it with, and TLS to offer.
 func stateFixture(t *testing.T) *fixture {
 	f := newFixture(t)
 	cert, err := selfsigned.Load(filepath.Join(t.TempDir(), "cert.pem"), "localhost")
 	require.NoError(t, err)
 	f.TLSConfig = &tls.Config{Certificates: []tls.Certificate{cert}}
+	f.users.passwords["bob"] = "bobsecret"
+	f.share("")
 	f.deliver(t, "alice", "INBOX", plainMail)
 	f.deliver(t, "alice", "Work", plainMail)
 	return f

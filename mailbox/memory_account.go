@@ -66,7 +66,7 @@ func (a *memoryAccount) Open(ctx context.Context, name string) (Mailbox, error) 
 	if err != nil {
 		return nil, err
 	}
-	return &memoryMailbox{f}, nil
+	return &memoryMailbox{f, f.name}, nil
 }
 
 func (a *memoryAccount) Create(ctx context.Context, name string, o CreateOptions) error {
@@ -145,6 +145,7 @@ func (a *memoryAccount) Rename(ctx context.Context, from, to string) error {
 	for name, f := range moves {
 		f.name = name
 		a.folders[name] = f
+		f.watchers.notify(name) // its handles end
 	}
 	a.watchers.notify("")
 	return nil

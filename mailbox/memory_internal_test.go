@@ -12,7 +12,7 @@ func TestMemoryUIDRange(t *testing.T) {
 	a := NewMemory().account("alice")
 	f := a.folders["INBOX"]
 	f.next = MaxUID - 1
-	m := &memoryMailbox{f}
+	m := &memoryMailbox{f, f.name}
 	meta, err := m.Append(t.Context(), strings.NewReader("x"), AppendOptions{})
 	require.NoError(t, err)
 	require.Equal(t, MaxUID-1, meta.UID)

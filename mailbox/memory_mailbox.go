@@ -10,19 +10,23 @@ import (
 	"sync"
 )
 
-// memoryMailbox is a handle on a folder.
-type memoryMailbox struct{ f *memoryFolder }
+// memoryMailbox is a handle on a folder. It ends when the folder gets another name, as those of stores whose folders are
+// files do: who knows a folder by its name shall not work on with one that is called otherwise.
+type memoryMailbox struct {
+	f    *memoryFolder
+	name string
+}
 
 func (m *memoryMailbox) Close() error { return nil }
 
-// locked calls do with the account's lock held, unless the folder is gone or ctx has ended.
+// locked calls do with the account's lock held, unless the folder is gone or renamed, or ctx has ended.
 func (m *memoryMailbox) locked(ctx context.Context, do func(f *memoryFolder) error) error {
 	if err := ended(ctx); err != nil {
 		return err
 	}
 	m.f.account.mu.Lock()
 	defer m.f.account.mu.Unlock()
-	if m.f.gone {
+	if m.f.gone || m.f.name != m.name {
 		return ErrNotFound
 	}
 	return do(m.f)

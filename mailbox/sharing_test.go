@@ -198,7 +198,7 @@ func attempts() map[string]attempt {
 func accountAttempts() map[string]attempt {
 	all := mailbox.AllUIDs()
 	return map[string]attempt{
-		"Open": {"", "lrswipkxtea", func(s *shared, _ mailbox.Mailbox) error { _, err := s.bob.Open(s.Context(), work); return err }},
+		"Open": {"", "lri", func(s *shared, _ mailbox.Mailbox) error { _, err := s.bob.Open(s.Context(), work); return err }},
 		"Mailboxes": {"l", "", func(s *shared, _ mailbox.Mailbox) error {
 			if slices.Contains(names(s.T, s.bob), work) {
 				return nil

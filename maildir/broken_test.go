@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -136,7 +137,7 @@ func second(t *testing.T, root string) mailbox.Mailbox {
 func TestI15_WaitersOfABrokenFolder(t *testing.T) {
 	fsys := newFailing(faultfs.OpSyncDir, "/cur")
 	root := fastDir(t)
-	_, m := open(t, &maildir.Store{Root: root, FS: fsys}, "u", "INBOX")
+	a, m := open(t, &maildir.Store{Root: root, FS: fsys, IdleFolders: -1}, "u", "INBOX")
 	for range 4 {
 		_, err := m.Append(t.Context(), strings.NewReader(hello), mailbox.AppendOptions{})
 		require.NoError(t, err)
@@ -145,19 +146,26 @@ func TestI15_WaitersOfABrokenFolder(t *testing.T) {
 		fsys.armed.Store(true)
 		var wg sync.WaitGroup
 		for i := range 6 {
-			wg.Go(func() {
+			wg.Go(func() { // some with handles that are closed while others are at work
+				m := m
+				if i%2 == 1 {
+					var err error
+				if m, err = a.Open(context.Background(), "INBOX"); err != nil {
+						t.Error(err)
+						return
+					}
+					defer m.Close()
+				}
 				flags := mailbox.FlagList{Keywords: []string{fmt.Sprintf("k%d", i)}}
 				op := mailbox.FlagsAdd
 				if round%2 == 1 {
 					op = mailbox.FlagsRemove
 				}
-				res, err := m.SetFlags(context.Background(), mailbox.UIDs(1, 2, 3, 4), mailbox.FlagChange{Op: op, Flags: flags})
+				_, err := m.SetFlags(context.Background(), mailbox.UIDs(1, 2, 3, 4), mailbox.FlagChange{Op: op, Flags: flags})
 				if err != nil && !errors.Is(err, syscall.EIO) {
 					t.Errorf("%d: %v", i, err)
 				}
-				_ = res
-				_, err = m.Changes(context.Background(), 0)
-				if err != nil {
+				if _, err = m.Changes(context.Background(), 0); err != nil {
 					t.Errorf("changes: %v", err)
 				}
 			})
@@ -174,4 +182,44 @@ func TestI15_WaitersOfABrokenFolder(t *testing.T) {
 	}
 	_, err := os.Stat(filepath.Join(root, "u", "goniec-intent"))
 	require.ErrorIs(t, err, os.ErrNotExist)
+}
+
+// A handle that is closed while an operation of it is under way: the operation succeeds or fails, and nothing is touched after
+// it was closed.
+func TestClosedWhileAtWork(t *testing.T) {
+	root := fastDir(t)
+	s := &maildir.Store{Root: root, IdleFolders: -1}
+	a, err := s.Account(t.Context(), "u")
+	require.NoError(t, err)
+	defer a.Close()
+	acked := 0
+	for round := range 60 {
+		m, err := a.Open(t.Context(), "INBOX")
+		require.NoError(t, err)
+		var wg sync.WaitGroup
+		var n atomic.Int64
+		for range 2 {
+			wg.Go(func() {
+				if _, err := m.Append(context.Background(), strings.NewReader(hello), mailbox.AppendOptions{}); err == nil {
+					n.Add(1)
+				}
+			})
+		}
+		wg.Go(func() { _, _ = m.Changes(context.Background(), 0) })
+		wg.Go(func() {
+			for msg, err := range m.Read(context.Background(), mailbox.AllUIDs()) {
+				if err == nil {
+					require.LessOrEqual(t, msg.Content.Size(), int64(len(hello)))
+				}
+			}
+		})
+		if round%3 > 0 {
+			time.Sleep(time.Duration(round) * 10 * time.Microsecond)
+		}
+		require.NoError(t, m.Close())
+		wg.Wait()
+		acked += int(n.Load())
+	}
+	metas, _ := list(t, second(t, root))
+	require.GreaterOrEqual(t, len(metas), acked)
 }

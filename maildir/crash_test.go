@@ -365,7 +365,7 @@ func TestF02_CrashStates(t *testing.T) {
 func crashTest(t *testing.T, op crashOp, model faultfs.Model) {
 	before, after := outcome(t, op)
 	var was, seen view
-	limit := 25
+	limit := 12
 	if long {
 		limit = 3000
 	}
@@ -466,8 +466,12 @@ func TestF04_FailingCalls(t *testing.T) {
 func faultTest(t *testing.T, op crashOp, persist bool) {
 	before, after := outcome(t, op)
 	var errs []error // all
-	if persist && !long {
-		errs = []error{syscall.EIO, syscall.ENOSPC}
+	switch {
+	case long:
+	case persist:
+		errs = []error{syscall.ENOSPC}
+	default:
+		errs = []error{syscall.EIO, syscall.EMFILE, faultfs.Half{Err: syscall.ENOSPC}}
 	}
 	report, err := faultfs.EachFault(faultfs.FaultPlan{
 		Persist: persist, Errors: errs,

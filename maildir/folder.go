@@ -151,8 +151,23 @@ func (f *folder) closeDirs() {
 	closeAll(dirs)
 }
 
-// drop closes a folder that nobody uses any more.
+// drop closes a folder that nobody has open any more: once the operation has ended that is still under way, where a
+// handle was closed, or left a broken folder, meanwhile.
 func (f *folder) drop() {
+	select {
+	case f.lock <- struct{}{}:
+		f.end()
+	default:
+		go func() {
+			f.lock <- struct{}{}
+			f.end()
+		}()
+	}
+}
+
+// end closes the folder. f.lock is held; it is given up for operations that still wait for it: they find closed directories.
+func (f *folder) end() {
+	defer f.lock.unlock()
 	if !f.gone.Load() && !f.broken.Load() {
 		f.saveLook()
 	}

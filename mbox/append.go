@@ -48,7 +48,7 @@ func (h *held) append(ctx context.Context, recs ...*record) (offsets []int64, er
 	}
 	h.info.Size = old + j.length
 	// Without a sync: after a power loss the records are recognised by their checksums.
-	_, _ = note.WriteAt(doneLine(h.info), 0)
+	_, _ = note.WriteAt(h.doneLine(), 0)
 	return offsets, nil
 }
 
@@ -111,16 +111,25 @@ func (h *held) declare(j *journal) (note faultfs.File, err error) {
 // journalLine is the text of a journal; for nil, one that says that nothing is under way, and that the name is durable.
 func (h *held) journalLine(j *journal) []byte {
 	if j == nil {
-		return doneLine(h.info)
+		return h.doneLine()
 	}
 	return j.text()
+}
+
+// doneLine is the line for the file as it is now.
+func (h *held) doneLine() []byte {
+	sum, err := sumBefore(h.file, h.info.Size)
+	if err != nil {
+		return doneLine(faultfs.Info{}, 0)
+	}
+	return doneLine(h.info, sum)
 }
 
 // syncName syncs the directory, unless the journal says that this was done for the file that has the name now.
 func (h *held) syncName(note faultfs.File) error {
 	line := make([]byte, journalSize)
 	_, err := note.ReadAt(line, 0)
-	if err == nil && !h.made && h.info.Inode != 0 && bytes.Equal(line, doneLine(h.info)) {
+	if err == nil && !h.made && h.info.Inode != 0 && bytes.Equal(line, h.doneLine()) {
 		return nil
 	}
 	if err != nil && err != io.EOF {
@@ -154,7 +163,7 @@ func (h *held) rollBack(note faultfs.File, old int64, cause error) error {
 	if err != nil {
 		return errors.Join(cause, fmt.Errorf("roll back: %w", err))
 	}
-	_, _ = note.WriteAt(doneLine(h.info), 0)
+	_, _ = note.WriteAt(h.doneLine(), 0)
 	return cause
 }
 
@@ -189,7 +198,7 @@ func (h *held) recover(log *slog.Logger) error {
 	if err := h.file.Sync(); err != nil {
 		return err
 	}
-	if _, err := note.WriteAt(doneLine(faultfs.Info{}), 0); err != nil {
+	if _, err := note.WriteAt(doneLine(faultfs.Info{}, 0), 0); err != nil {
 		return err
 	}
 	return note.Sync()

@@ -61,7 +61,7 @@ func appendText(fsys faultfs.FS, path, text string) error {
 }
 
 func TestAppend(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "box")
+	path := filepath.Join(fastDir(t), "box")
 	for i, m := range hostile {
 		f := &File{Path: path}
 		off, err := f.Append(t.Context(), FromLine{}, strings.NewReader(m))
@@ -79,20 +79,20 @@ func TestAppend(t *testing.T) {
 // TestAppendForeign appends to files that other programs have left without their last empty line.
 func TestAppendForeign(t *testing.T) {
 	for _, tail := range []string{"", "\n", "\n\n", "\r\n\r\n"} {
-		path := filepath.Join(t.TempDir(), "box")
+		path := filepath.Join(fastDir(t), "box")
 		require.NoError(t, os.WriteFile(path, []byte("From x@y Sat Jan  3 01:05:34 1996\nSubject: x\n\nbody"+tail), 0o600))
 		require.NoError(t, appendText(faultfs.OS{}, path, "new\r\n"))
 		got, err := fileTexts(faultfs.OS{}, path)
 		require.NoError(t, err)
 		require.Equal(t, []string{"Subject: x\r\n\r\nbody\r\n", "new\r\n"}, got, "%q", tail)
 	}
-	path := filepath.Join(t.TempDir(), "box")
+	path := filepath.Join(fastDir(t), "box")
 	require.NoError(t, os.WriteFile(path, []byte("a letter\n"), 0o600))
 	require.ErrorIs(t, appendText(faultfs.OS{}, path, "new\r\n"), ErrFormat)
 }
 
 func TestAppendLimit(t *testing.T) {
-	f := &File{Path: filepath.Join(t.TempDir(), "box"), MaxMessage: 6}
+	f := &File{Path: filepath.Join(fastDir(t), "box"), MaxMessage: 6}
 	for _, r := range []io.Reader{strings.NewReader("1234\r\n"), io.MultiReader(strings.NewReader("1234\r\n"))} {
 		_, err := f.Append(t.Context(), FromLine{}, r)
 		require.NoError(t, err)
@@ -198,6 +198,102 @@ func TestF08_ForeignFile(t *testing.T) {
 	require.NoError(t, err)
 }
 
+// sameInode is a file system that gives every file the same number, as if it were that of a file just removed.
+type sameInode struct{ faultfs.FS }
+
+type sameInodeDir struct{ faultfs.Dir }
+
+type sameInodeFile struct{ faultfs.File }
+
+func (s sameInode) OpenDir(path string) (faultfs.Dir, error) {
+	d, err := s.FS.OpenDir(path)
+	if err != nil {
+		return nil, err
+	}
+	return sameInodeDir{d}, nil
+}
+
+func (d sameInodeDir) OpenFile(name string, flag int, perm fs.FileMode) (faultfs.File, error) {
+	f, err := d.Dir.OpenFile(name, flag, perm)
+	if err != nil {
+		return nil, err
+	}
+	return sameInodeFile{f}, nil
+}
+
+func (d sameInodeDir) Create(name string, perm fs.FileMode) (faultfs.File, error) {
+	f, err := d.Dir.Create(name, perm)
+	if err != nil {
+		return nil, err
+	}
+	return sameInodeFile{f}, nil
+}
+
+func (d sameInodeDir) Lstat(name string) (faultfs.Info, error) {
+	info, err := d.Dir.Lstat(name)
+	info.Inode = 7
+	return info, err
+}
+
+func (f sameInodeFile) Stat() (faultfs.Info, error) {
+	info, err := f.File.Stat()
+	info.Inode = 7
+	return info, err
+}
+
+// TestF08_ForeignFileSameNumber: another program has removed the file and made it anew, and the new one has the number of the
+// old one. Its name is not durable: after our append it must be.
+func TestF08_ForeignFileSameNumber(t *testing.T) {
+	for _, foreign := range []string{"", "other\r\n", "kept\r\n", strings.Repeat("x", 10_000) + "\r\n"} {
+		again := func(c *faultfs.Crash) error {
+			dir, err := c.OpenDir("/")
+			if err != nil {
+				return err
+			}
+			defer dir.Close()
+			if err := dir.Remove("box"); err != nil {
+				return err
+			}
+			f, err := dir.Create("box", 0o600)
+			if err != nil {
+				return err
+			}
+			if foreign != "" {
+				w := NewWriter(&offsetWriter{f, 0}, MboxRD)
+				if _, err := w.Write(context.Background(), FromLine{Date: testDate}, strings.NewReader(foreign)); err != nil {
+					return err
+				}
+			}
+			return errors.Join(f.Sync(), f.Close())
+		}
+		_, err := faultfs.EachCrash(faultfs.CrashPlan{
+			Seed: 1, Limit: 100,
+			Setup: func(c *faultfs.Crash) error {
+				return errors.Join(appendText(sameInode{c}, "/box", "gone\r\n"), appendText(sameInode{c}, "/box", "gone too\r\n"))
+			},
+			Op: func(c *faultfs.Crash) error {
+				if err := again(c); err != nil {
+					return err
+				}
+				err := appendText(sameInode{c}, "/box", "new\r\n")
+				c.Mark("acknowledged")
+				return err
+			},
+			Check: func(st *faultfs.CrashState) error {
+				if !st.Marked("acknowledged") {
+					return nil
+				}
+				got, err := fileTexts(st.FS, "/box")
+				if err == nil && (len(got) == 0 || got[len(got)-1] != "new\r\n") {
+					err = fmt.Errorf("acknowledged and lost: %.100q", got)
+				}
+				return err
+			},
+		})
+		require.NoError(t, err)
+	}
+}
+
 // removeLock removes a dotlock that a crash has left: otherwise it is honoured for ten minutes.
 func removeLock(fsys faultfs.FS) error {
 	dir, err := fsys.OpenDir("/")
@@ -230,7 +326,7 @@ func checkTexts(fsys faultfs.FS, old []string, added string, must bool) error {
 // TestF08_EveryByte stops an append after each octet that reached the file, as a kill does.
 func TestF08_EveryByte(t *testing.T) {
 	for _, msg := range []string{"Subject: x\r\n\r\nab\r\nFrom c\r\n\r\n\r\nd\r\n", "raw\nFrom \r"} {
-		path := filepath.Join(t.TempDir(), "box")
+		path := filepath.Join(fastDir(t), "box")
 		require.NoError(t, appendText(faultfs.OS{}, path, "old\r\n"))
 		before, err := os.ReadFile(path)
 		require.NoError(t, err)
@@ -305,7 +401,7 @@ func TestF06_NotPrivate(t *testing.T) {
 		"dir":      func(_, path string) error { return os.Mkdir(path, 0o700) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			dir := t.TempDir()
+			dir := fastDir(t)
 			require.NoError(t, os.WriteFile(dir+"/victim", nil, 0o600))
 			require.NoError(t, make(dir, dir+"/box"))
 			err := appendText(faultfs.OS{}, dir+"/box", "new\r\n")
@@ -318,14 +414,14 @@ func TestF06_NotPrivate(t *testing.T) {
 			require.NoFileExists(t, dir+"/box.lock")
 		})
 	}
-	f := &File{Path: filepath.Join(t.TempDir(), "box"), Owner: os.Geteuid() + 1}
+	f := &File{Path: filepath.Join(fastDir(t), "box"), Owner: os.Geteuid() + 1}
 	_, err := f.Append(t.Context(), FromLine{}, strings.NewReader("x\r\n"))
 	require.ErrorIs(t, err, faultfs.ErrOwner)
 }
 
 // TestF06_Swapped replaces the file by a link to another one again and again while mail is delivered.
 func TestF06_Swapped(t *testing.T) {
-	dir := t.TempDir()
+	dir := fastDir(t)
 	require.NoError(t, os.WriteFile(dir+"/victim", nil, 0o600))
 	ctx, stop := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer stop()
@@ -364,7 +460,7 @@ func TestF08_StaleDotlock(t *testing.T) {
 		{"our number, not ours, old", fmt.Sprint(os.Getpid()), 11 * time.Minute, true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			path := filepath.Join(t.TempDir(), "box")
+			path := filepath.Join(fastDir(t), "box")
 			require.NoError(t, os.WriteFile(path+".lock", []byte(tc.text), 0o600))
 			at := time.Now().Add(-tc.age)
 			require.NoError(t, os.Chtimes(path+".lock", at, at))
@@ -385,7 +481,7 @@ func TestF08_StaleDotlock(t *testing.T) {
 // TestF08_HungHolder: another process has the lock and does not give it back; the wait is bounded, and ends with the context.
 func TestF08_HungHolder(t *testing.T) {
 	for _, kind := range []string{"hold-dotlock", "hold-fcntl", "hold-flock"} {
-		path := filepath.Join(t.TempDir(), "box")
+		path := filepath.Join(fastDir(t), "box")
 		require.NoError(t, appendText(faultfs.OS{}, path, "old\r\n"))
 		cmd, out := startChild(t, kind, path)
 		_, err := out.ReadString('\n')
@@ -412,7 +508,7 @@ func TestF08_HungHolder(t *testing.T) {
 // TestF08_TwoProcesses appends from two processes while a third party reads: it sees whole messages only, and at
 // the end each is there once.
 func TestF08_TwoProcesses(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "box")
+	path := filepath.Join(fastDir(t), "box")
 	require.NoError(t, appendText(faultfs.OS{}, path, "first\r\n"))
 	cmd, out := startChild(t, "append", path)
 	for i := range childMessages {
@@ -443,7 +539,7 @@ func TestF08_TwoProcesses(t *testing.T) {
 // TestF08_Killed kills a process that appends, again and again: what it has acknowledged is there, and nothing
 // is half there.
 func TestF08_Killed(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "box")
+	path := filepath.Join(fastDir(t), "box")
 	acked := 0
 	for round := range 4 {
 		cmd, out := startChild(t, "append", path)
@@ -708,7 +804,7 @@ func TestJournal(t *testing.T) {
 		require.NoError(t, err)
 		require.Nil(t, got, "%+v", bad)
 	}
-	got, err := readJournal(bytes.NewReader(doneLine(faultfs.Info{Device: 1, Inode: 2})))
+	got, err := readJournal(bytes.NewReader(doneLine(faultfs.Info{Device: 1, Inode: 2}, 3)))
 	require.NoError(t, err)
 	require.Nil(t, got)
 }

@@ -67,10 +67,10 @@ func (j *journal) text() []byte {
 	return append(journalText(line), table...)
 }
 
-// doneLine stands in the journal when nothing is under way. It names the file whose name is known to be durable; the zero
-// Info is none.
-func doneLine(info faultfs.Info) []byte {
-	return journalText(fmt.Sprintf("goniec-mbox-append 1 done %d %d", info.Device, info.Inode))
+// doneLine stands in the journal when nothing is under way. It names the file whose name is known to be durable, with its
+// size and the checksum of its end: another one may get the same number. The zero Info is none.
+func doneLine(info faultfs.Info, sum uint32) []byte {
+	return journalText(fmt.Sprintf("goniec-mbox-append 1 done %d %d %d %08x", info.Device, info.Inode, info.Size, sum))
 }
 
 func journalText(text string) []byte {

@@ -234,6 +234,7 @@ func TestReadOnly(t *testing.T) {
 // TestStoreCrash runs the crash suite (F02, F04). A dotlock that a power cut has left is honoured for ten minutes: the clock of
 // each Store runs an hour ahead of the one before.
 func TestStoreCrash(t *testing.T) {
+	t.Parallel()
 	hours, limit := 0, 4
 	if os.Getenv("GONIEC_LONG") != "" {
 		limit = 200
