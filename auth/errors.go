@@ -14,29 +14,35 @@ import (
 var (
 	// ErrCredentials says that the user is unknown, disabled, or not proven to be who they say,
 	// or may not act as somebody else. One error for all, so that nobody learns which it was.
-	ErrCredentials error = &verdict{535, goniec.EnhancedCode{5, 7, 8}, "authentication credentials invalid"}
+	ErrCredentials error = &verdict{535, goniec.EnhancedCode{5, 7, 8}, "authentication credentials invalid", ""}
 
 	// ErrMalformed says that a response is not base64 or not what the mechanism's grammar wants.
-	ErrMalformed error = &verdict{501, goniec.EnhancedCode{5, 5, 2}, "cannot decode authentication response"}
+	ErrMalformed error = &verdict{501, goniec.EnhancedCode{5, 5, 2}, "cannot decode authentication response", ""}
 
 	// ErrTooLong says that a response is longer than MaxLine (RFC 4954 §4).
-	ErrTooLong error = &verdict{500, goniec.EnhancedCode{5, 5, 6}, "authentication exchange line is too long"}
+	ErrTooLong error = &verdict{500, goniec.EnhancedCode{5, 5, 6}, "authentication exchange line is too long", ""}
 
 	// ErrCanceled says that the client ended the exchange with "*".
-	ErrCanceled error = &verdict{501, goniec.EnhancedCode{5, 0, 0}, "authentication canceled"}
+	ErrCanceled error = &verdict{501, goniec.EnhancedCode{5, 0, 0}, "authentication canceled", ""}
 
 	// ErrUnknownMechanism says that the mechanism is not among those offered.
-	ErrUnknownMechanism error = &verdict{504, goniec.EnhancedCode{5, 5, 4}, "authentication mechanism not supported"}
+	ErrUnknownMechanism error = &verdict{504, goniec.EnhancedCode{5, 5, 4}, "authentication mechanism not supported", ""}
 
-	// ErrEncryptionRequired says that the mechanism would show the password to the network.
-	ErrEncryptionRequired error = &verdict{538, goniec.EnhancedCode{5, 7, 11}, "encryption required for requested authentication mechanism"}
+	// ErrEncryptionRequired says that the mechanism would show the password to the network. Its text, which is for the
+	// log, says what an administrator can do; the reply does not.
+	ErrEncryptionRequired error = &verdict{
+		538,
+		goniec.EnhancedCode{5, 7, 11},
+		"encryption required for requested authentication mechanism",
+		"the connection is not encrypted: configure TLS, or allow insecure AUTH for tests on loopback",
+	}
 
 	// ErrUnavailable says that nobody could tell whether the credentials are right: a back end is
 	// down, a file unreadable, the machine overloaded. It is not a wrong password. See Unavailable.
-	ErrUnavailable error = &verdict{454, goniec.EnhancedCode{4, 7, 0}, "temporary authentication failure"}
+	ErrUnavailable error = &verdict{454, goniec.EnhancedCode{4, 7, 0}, "temporary authentication failure", ""}
 
 	// ErrTooManyFailures is the Guard's refusal: the server gives this reply and closes.
-	ErrTooManyFailures error = &verdict{421, goniec.EnhancedCode{4, 7, 0}, "too many authentication failures, try again later"}
+	ErrTooManyFailures error = &verdict{421, goniec.EnhancedCode{4, 7, 0}, "too many authentication failures, try again later", ""}
 )
 
 // verdict is an error that carries a reply but no pointer to one that an importer could edit.
@@ -44,9 +50,15 @@ type verdict struct {
 	code     int
 	enhanced goniec.EnhancedCode
 	text     string
+	hint     string // for the log only
 }
 
-func (v *verdict) Error() string { return v.text }
+func (v *verdict) Error() string {
+	if v.hint != "" {
+		return v.text + ": " + v.hint
+	}
+	return v.text
+}
 
 // Permanent is what goniec.Permanent asks.
 func (v *verdict) Permanent() bool { return v.code >= 500 }

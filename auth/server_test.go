@@ -268,6 +268,7 @@ func TestStatusOf(t *testing.T) {
 		require.Equal(t, auth.StatusOf(c.err).Permanent(), c.denied)
 	}
 	require.ErrorIs(t, auth.StatusOf(auth.Unavailable(cause)), cause, "the log keeps the cause")
+	require.ErrorContains(t, auth.StatusOf(auth.ErrEncryptionRequired), "configure TLS, or allow insecure AUTH", "the log says what to do")
 	require.Nil(t, auth.StatusOf(nil))
 	require.False(t, auth.Denied(nil))
 	require.True(t, goniec.Permanent(auth.ErrCredentials))

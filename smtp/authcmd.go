@@ -43,7 +43,7 @@ func (c *conn) auth(arg string) (reply, error) {
 			return "", nil
 		}
 		c.errors++
-		c.logRefusal("login refused", err)
+		c.logRefusal("login refused", auth.StatusOf(err)) // with the cause, which the reply does not tell
 		return "", auth.StatusOf(err)
 	}
 	c.identity, c.authenticated = id, true

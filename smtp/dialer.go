@@ -134,7 +134,7 @@ func ParseHost(addr string, port uint16) (goniec.RouteHost, error) {
 	if name, p, err := net.SplitHostPort(addr); err == nil {
 		n, err := strconv.ParseUint(p, 10, 16)
 		if err != nil {
-			return h, fmt.Errorf("smtp: %q has no valid port", clip(addr, 80))
+			return h, fmt.Errorf("smtp: %q has no valid port: it is a number up to 65535", clip(addr, 80))
 		}
 		h.Name, h.Port = name, uint16(n)
 	}
@@ -143,7 +143,7 @@ func ParseHost(addr string, port uint16) (goniec.RouteHost, error) {
 		return h, nil
 	}
 	if strings.ContainsAny(h.Name, ":[]/ \r\n\x00") || h.Name == "" {
-		return h, fmt.Errorf("smtp: %q is no host", clip(addr, 80))
+		return h, fmt.Errorf("smtp: %q is no host: give host, host:port, [address]:port or unix:/path", clip(addr, 80))
 	}
 	return h, nil
 }
