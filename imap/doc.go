@@ -98,7 +98,7 @@
 //	                          levels of nesting             100
 //	                          FETCH items, field names      200, 1,000
 //	                          octets of selected fields     1 MiB
-//	                          search keys                   998
+//	                          search keys                   998; ranges in their sets 10,000, or four times the mailbox's
 //	                          octets of LIST patterns       4 KiB
 //
 // A line that is too long, and a literal whose size makes no sense, end the session: nobody knows what

@@ -16,6 +16,7 @@ type searchParser struct {
 	err    error           // of the store, for keys that are answered while they are read
 	stack  []searchFrame
 	keys   int
+	ranges int  // of all sets, as they were resolved
 	modSeq bool // MODSEQ is among the keys: the answer tells it
 }
 
@@ -27,6 +28,13 @@ type searchFrame struct {
 
 // maxSearchKeys leaves room for the program itself and for what the session knows.
 const maxSearchKeys = mailbox.MaxSearchKeys - 2
+
+// Limits of the sets in a search: ten octets can mean as many ranges as the mailbox has gaps. What is more than maxSetRanges must not
+// be more than maxSetFactor times that.
+const (
+	maxSetRanges = 10_000
+	maxSetFactor = 4
+)
 
 const (
 	untilParen = -1
@@ -106,7 +114,7 @@ func (p *searchParser) push(key mailbox.SearchKey, want int) {
 // set resolves a set in the session's view.
 func (p *searchParser) set(s numberedSet) mailbox.Criterion {
 	d := &p.c.dec
-	if d.Err() != nil {
+	if d.Err() != nil || p.err != nil {
 		return mailbox.Criterion{}
 	}
 	if s.by == byNumber && !s.saved && p.c.has(uidOnly) {
@@ -116,6 +124,10 @@ func (p *searchParser) set(s numberedSet) mailbox.Criterion {
 	uids, err := p.c.resolve(s)
 	if err != nil {
 		d.Fail(err.Error())
+	}
+	p.ranges += len(uids)
+	if p.ranges > maxSetRanges && p.ranges > maxSetFactor*len(p.c.box.view.UIDSet()) {
+		p.err = mailbox.ErrCriteria
 	}
 	return mailbox.Criterion{Key: mailbox.KeyUIDs, UIDs: uids}
 }
