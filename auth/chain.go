@@ -35,6 +35,7 @@ func each[T any](c chain, mechanism string, ask func(Authenticator, T) error) er
 	return err
 }
 
+// Authenticate implements Authenticator.
 func (c chain) Authenticate(ctx context.Context, at *Attempt) (id Identity, err error) {
 	err = ErrCredentials
 	for _, a := range c {
@@ -101,6 +102,7 @@ func (c chain) Version() (sum uint64) {
 	return sum
 }
 
+// Answers implements Answerer.
 func (c chain) Answers(mechanism string) bool {
 	able := 0
 	for _, a := range c {
@@ -115,6 +117,7 @@ func (c chain) Answers(mechanism string) bool {
 	return able > 0 && able == len(c)
 }
 
+// SCRAMKeys implements SCRAMKeyer.
 func (c chain) SCRAMKeys(ctx context.Context, at *Attempt) (keys SCRAMKeys, err error) {
 	first := true
 	err = each(c, at.Mechanism, func(_ Authenticator, k SCRAMKeyer) error {
@@ -127,6 +130,7 @@ func (c chain) SCRAMKeys(ctx context.Context, at *Attempt) (keys SCRAMKeys, err 
 	return keys, err
 }
 
+// VerifyToken implements TokenVerifier.
 func (c chain) VerifyToken(ctx context.Context, at *Attempt) (id Identity, err error) {
 	err = each(c, at.Mechanism, func(_ Authenticator, v TokenVerifier) (err error) {
 		id, err = v.VerifyToken(ctx, at)
@@ -135,6 +139,7 @@ func (c chain) VerifyToken(ctx context.Context, at *Attempt) (id Identity, err e
 	return proven(id, err)
 }
 
+// VerifyCertificate implements CertificateVerifier.
 func (c chain) VerifyCertificate(ctx context.Context, at *Attempt) (id Identity, err error) {
 	err = each(c, at.Mechanism, func(_ Authenticator, v CertificateVerifier) (err error) {
 		id, err = v.VerifyCertificate(ctx, at)
@@ -143,6 +148,7 @@ func (c chain) VerifyCertificate(ctx context.Context, at *Attempt) (id Identity,
 	return proven(id, err)
 }
 
+// Password implements PasswordSource.
 func (c chain) Password(ctx context.Context, at *Attempt) (pw Secret, id Identity, err error) {
 	err = each(c, at.Mechanism, func(_ Authenticator, s PasswordSource) (err error) {
 		pw, id, err = s.Password(ctx, at)
@@ -154,6 +160,7 @@ func (c chain) Password(ctx context.Context, at *Attempt) (pw Secret, id Identit
 	return pw, id, nil
 }
 
+// Observe implements Observer.
 func (c chain) Observe(ctx context.Context, at *Attempt, err error) {
 	for _, a := range c {
 		if Answers(a, at.Mechanism) {

@@ -53,6 +53,7 @@ type verdict struct {
 	hint     string // for the log only
 }
 
+// Error implements error.
 func (v *verdict) Error() string {
 	if v.hint != "" {
 		return v.text + ": " + v.hint

@@ -57,8 +57,10 @@ func versionOf(a Authenticator) uint64 {
 	return 0
 }
 
+// Answers implements Answerer.
 func (i *intercepted) Answers(mechanism string) bool { return Answers(i.inner, mechanism) }
 
+// Authenticate implements Authenticator.
 func (i *intercepted) Authenticate(ctx context.Context, at *Attempt) (id Identity, err error) {
 	err = i.f(ctx, OpPassword, at, func(ctx context.Context, at *Attempt) (err error) {
 		id, err = i.inner.Authenticate(ctx, at)
@@ -67,6 +69,7 @@ func (i *intercepted) Authenticate(ctx context.Context, at *Attempt) (id Identit
 	return proven(id, err)
 }
 
+// SCRAMKeys implements SCRAMKeyer.
 func (i *intercepted) SCRAMKeys(ctx context.Context, at *Attempt) (keys SCRAMKeys, err error) {
 	err = i.f(ctx, OpSCRAMKeys, at, func(ctx context.Context, at *Attempt) (err error) {
 		k, ok := i.inner.(SCRAMKeyer)
@@ -79,6 +82,7 @@ func (i *intercepted) SCRAMKeys(ctx context.Context, at *Attempt) (keys SCRAMKey
 	return keys, err
 }
 
+// VerifyToken implements TokenVerifier.
 func (i *intercepted) VerifyToken(ctx context.Context, at *Attempt) (id Identity, err error) {
 	err = i.f(ctx, OpToken, at, func(ctx context.Context, at *Attempt) (err error) {
 		v, ok := i.inner.(TokenVerifier)
@@ -91,6 +95,7 @@ func (i *intercepted) VerifyToken(ctx context.Context, at *Attempt) (id Identity
 	return proven(id, err)
 }
 
+// VerifyCertificate implements CertificateVerifier.
 func (i *intercepted) VerifyCertificate(ctx context.Context, at *Attempt) (id Identity, err error) {
 	err = i.f(ctx, OpCertificate, at, func(ctx context.Context, at *Attempt) (err error) {
 		v, ok := i.inner.(CertificateVerifier)
@@ -103,6 +108,7 @@ func (i *intercepted) VerifyCertificate(ctx context.Context, at *Attempt) (id Id
 	return proven(id, err)
 }
 
+// Password implements PasswordSource.
 func (i *intercepted) Password(ctx context.Context, at *Attempt) (pw Secret, id Identity, err error) {
 	err = i.f(ctx, OpSource, at, func(ctx context.Context, at *Attempt) (err error) {
 		s, ok := i.inner.(PasswordSource)
@@ -115,6 +121,7 @@ func (i *intercepted) Password(ctx context.Context, at *Attempt) (pw Secret, id 
 	return pw, id, err
 }
 
+// Authorize implements Authorizer.
 func (i *intercepted) Authorize(ctx context.Context, id Identity, at *Attempt) (out Identity, err error) {
 	err = i.f(ctx, OpAuthorize, at, func(ctx context.Context, at *Attempt) (err error) {
 		out, err = authorize(ctx, i.inner, id, at)
@@ -123,6 +130,7 @@ func (i *intercepted) Authorize(ctx context.Context, id Identity, at *Attempt) (
 	return proven(out, err)
 }
 
+// Observe implements Observer.
 func (i *intercepted) Observe(ctx context.Context, at *Attempt, err error) {
 	_ = i.f(ctx, OpObserve, at, func(ctx context.Context, at *Attempt) error {
 		Observe(ctx, i.inner, at, err)

@@ -112,7 +112,7 @@ func (s *convertState) open(dir faultfs.Dir) ([]byte, error) {
 	if s.file, err = dir.OpenFile(s.name, os.O_RDWR|os.O_CREATE, 0o600); err != nil {
 		return nil, err
 	}
-	ok, err := tryLock(s.file)
+	ok, err := faultfs.TryLock(s.file)
 	if err != nil {
 		return nil, err
 	}

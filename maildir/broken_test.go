@@ -150,7 +150,7 @@ func TestI15_WaitersOfABrokenFolder(t *testing.T) {
 				m := m
 				if i%2 == 1 {
 					var err error
-				if m, err = a.Open(context.Background(), "INBOX"); err != nil {
+					if m, err = a.Open(context.Background(), "INBOX"); err != nil {
 						t.Error(err)
 						return
 					}

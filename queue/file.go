@@ -185,7 +185,7 @@ func (s *FileStore) own() (err error) {
 	if s.lock, err = s.log.dir().OpenFile(lockName, os.O_RDWR|os.O_CREATE, 0o600); err != nil {
 		return err
 	}
-	ok, err := tryLock(s.lock)
+	ok, err := faultfs.TryLock(s.lock)
 	if err != nil {
 		return fmt.Errorf("lock queue %s: %w", s.path, err)
 	}

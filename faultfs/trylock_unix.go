@@ -1,18 +1,17 @@
 //go:build unix && !solaris && !aix
 
-package queue
+package faultfs
 
 import (
 	"errors"
 	"syscall"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/goniec-mail/goniec/faultfs"
 )
 
-// tryLock locks a file until it is closed or the process ends. A file system in memory has no locks.
-func tryLock(f faultfs.File) (bool, error) {
+// TryLock locks a file (flock) until it is closed or the process ends; false: another open file has the lock. Files that are not the
+// system's have no locks: true. Where the platform has no flock it is always true, and nobody is kept out. It does not block.
+func TryLock(f File) (bool, error) {
 	c, ok := f.(syscall.Conn)
 	if !ok {
 		return true, nil
