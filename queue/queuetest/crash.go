@@ -246,13 +246,21 @@ func (o *operation) ask(open OpenFunc, fsys faultfs.FS, promised bool) error {
 	return errors.Join(o.then(s, promised), s.Close())
 }
 
+// faultStates bounds the states that are tried after each fault.
+func (o *operation) faultStates() int {
+	if o.slow && !peertest.LongForm() {
+		return 3
+	}
+	return 8
+}
+
 // limit bounds the states that are tried at each point, in the short and the long form.
 func (o *operation) limit() int {
 	switch {
 	case peertest.LongForm():
 		return 5000
 	case o.slow:
-		return 30
+		return 15
 	}
 	return 100
 }
@@ -330,7 +338,7 @@ func (o *operation) faults(t *testing.T, open OpenFunc, persist bool) {
 			if errors.Is(r.Err, errNext) {
 				recovered++
 			}
-			for st := range r.FS.(*faultfs.Crash).States(8) {
+			for st := range r.FS.(*faultfs.Crash).States(o.faultStates()) {
 				v, err := look(open, st.FS)
 				if err == nil {
 					err = o.check(v, r.Err == nil)
