@@ -152,7 +152,7 @@ func count(t *testing.T, dir, name string) map[string]int {
 // flight at a kill.
 func TestQ02_KillCycles(t *testing.T) {
 	t.Parallel()
-	cycles := 20
+	cycles := 12
 	if peertest.LongForm() {
 		cycles = 1000
 	}
