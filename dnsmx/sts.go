@@ -75,7 +75,11 @@ type STS struct {
 //
 //	Domains(ctx context.Context) iter.Seq2[string, error]
 //
-// lets STS.Refresh find them.
+// lets STS.Refresh find them, and with
+//
+//	Delete(ctx context.Context, domain string) error
+//
+// it removes those that expired a month ago.
 type PolicyStore interface {
 	Load(ctx context.Context, domain string) (*STSPolicy, error)
 	Save(ctx context.Context, p *STSPolicy) error
@@ -88,6 +92,9 @@ const (
 	maxPatterns = 200             // of one policy: what memory they may take
 	refetchGap  = 5 * time.Minute // after a failed fetch
 	freshFor    = 24 * time.Hour  // a policy older than this, or half its life, is fetched again
+	// retireAfter is how long an expired policy stays in the store, where it counts for nothing: a clock that is wrong for a while must
+	// not take away one that will count again.
+	retireAfter = 30 * 24 * time.Hour
 )
 
 // Policy returns the policy that counts for a recipient's domain now: nil when it has none. A policy
@@ -127,13 +134,38 @@ func (s *STS) Refresh(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if _, err := s.Policy(ctx, domain); ctx.Err() != nil {
+		p, err := s.Policy(ctx, domain)
+		switch {
+		case ctx.Err() != nil:
 			return context.Cause(ctx)
-		} else if err != nil {
+		case err != nil:
 			s.log("MTA-STS policy can not be refreshed", domain, err)
+		case p == nil:
+			s.retire(ctx, domain)
 		}
 	}
-	return nil
+	return context.Cause(ctx)
+}
+
+// retire removes a policy that expired long ago.
+func (s *STS) retire(ctx context.Context, domain string) {
+	store, ok := s.Store.(interface {
+		Delete(ctx context.Context, domain string) error
+	})
+	if !ok {
+		return
+	}
+	p, err := s.Store.Load(ctx, domain)
+	if err != nil || p == nil || s.now().Before(p.Expires().Add(retireAfter)) {
+		return
+	}
+	if err := store.Delete(ctx, domain); err != nil {
+		s.log("expired MTA-STS policy can not be removed", domain, err)
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.drop(domain)
 }
 
 // domains are those with a known policy.

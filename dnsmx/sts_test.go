@@ -410,10 +410,47 @@ func TestD04_Refresh(t *testing.T) {
 		p, err = s.Policy(t.Context(), "x.test")
 		require.NoError(t, err)
 		require.Nil(t, p)
+		if d, ok := s.Store.(*dnsmx.PolicyDir); ok {
+			for _, c := range []struct {
+				days int
+				kept bool
+			}{{20, true}, {20, false}} {
+				now = now.Add(time.Duration(c.days) * 24 * time.Hour)
+				require.NoError(t, s.Refresh(t.Context()))
+				p, err := d.Load(t.Context(), "x.test")
+				require.NoError(t, err)
+				require.Equal(t, c.kept, p != nil, "a month after it expired it goes")
+			}
+			_, err := d.Dir.Lstat("unrelated")
+			require.NoError(t, err)
+			require.NoError(t, d.Delete(t.Context(), "x.test"), "twice is harmless")
+		}
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		require.ErrorIs(t, s.Refresh(ctx), context.Canceled)
 	}
+}
+
+// A PolicyDir takes as many policies as its limit, those of an earlier process counted; known domains and freed places are taken on.
+func TestPolicyDirMax(t *testing.T) {
+	dir, err := faultfs.OS{}.OpenDir(t.TempDir())
+	require.NoError(t, err)
+	defer dir.Close()
+	policy := func(domain string) *dnsmx.STSPolicy {
+		return &dnsmx.STSPolicy{Domain: domain, ID: "1", Mode: dnsmx.STSNone, MaxAge: time.Hour, Fetched: time.Unix(1, 0)}
+	}
+	for range 2 {
+		d := &dnsmx.PolicyDir{Dir: dir, Max: 3}
+		for _, domain := range []string{"a.test", "b.test", "c.test", "a.test"} {
+			require.NoError(t, d.Save(t.Context(), policy(domain)))
+		}
+		require.ErrorIs(t, d.Save(t.Context(), policy("d.test")), dnsmx.ErrTooManyPolicies)
+		require.NoError(t, d.Delete(t.Context(), "b.test"))
+		require.NoError(t, d.Save(t.Context(), policy("d.test")))
+		require.ErrorIs(t, d.Save(t.Context(), policy("b.test")), dnsmx.ErrTooManyPolicies)
+		require.NoError(t, d.Delete(t.Context(), "d.test"))
+	}
+	require.NoError(t, (&dnsmx.PolicyDir{Dir: dir, Max: -1}).Save(t.Context(), policy("e.test")))
 }
 
 // policyHost is a real HTTPS server for mta-sts.x.test.

@@ -22,8 +22,17 @@ const policyFormat = "goniec-mta-sts 1"
 // one process.
 type PolicyDir struct {
 	Dir faultfs.Dir
-	mu  sync.Mutex
+	// Max is how many policies are kept; of further domains Save refuses them, so that nobody can fill the disk, or push other
+	// domains' policies out, with domains made up for it. 0 = 100,000, negative = no limit.
+	Max int
+
+	mu      sync.Mutex
+	count   int // files, once counted
+	counted bool
 }
+
+// ErrTooManyPolicies is PolicyDir's error beyond Max.
+var ErrTooManyPolicies = errors.New("too many MTA-STS policies are kept")
 
 // Load implements PolicyStore.
 func (d *PolicyDir) Load(_ context.Context, domain string) (*STSPolicy, error) {
@@ -54,7 +63,62 @@ func (d *PolicyDir) Save(_ context.Context, p *STSPolicy) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return faultfs.WriteFile(d.Dir, name, b.Bytes(), 0o600)
+	fresh, err := d.room(name)
+	if err != nil {
+		return err
+	}
+	err = faultfs.WriteFile(d.Dir, name, b.Bytes(), 0o600)
+	if err == nil && fresh {
+		d.count++
+	}
+	return err
+}
+
+// room reports whether a file is a new one, and an error if there is no room for it. d.mu is held.
+func (d *PolicyDir) room(name string) (fresh bool, err error) {
+	_, err = d.Dir.Lstat(name)
+	if err == nil {
+		return false, nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return false, err
+	}
+	if !d.counted {
+		d.count = 0
+		for _, err := range d.Domains(context.Background()) {
+			if err != nil {
+				return false, err
+			}
+			d.count++
+		}
+		d.counted = true
+	}
+	limit := d.Max
+	if limit == 0 {
+		limit = 100_000
+	}
+	if limit > 0 && d.count >= limit {
+		return false, fmt.Errorf("%w: %d", ErrTooManyPolicies, d.count)
+	}
+	return true, nil
+}
+
+// Delete removes the policy of a domain, if there is one: STS.Refresh does that to policies that have long expired.
+func (d *PolicyDir) Delete(_ context.Context, domain string) error {
+	name, err := policyFile(domain)
+	if err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	err = d.Dir.Remove(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		d.count--
+	}
+	return err
 }
 
 // Domains yields the domains with a policy, expired ones too.

@@ -16,6 +16,7 @@ import (
 
 // Q03: the server hangs up after the final dot, before its 250: nobody knows, so it is sent again.
 func TestQ03_HangsUpBeforeReply(t *testing.T) {
+	t.Parallel()
 	srv := smtptest.NewServer(t)
 	r := newRoad(t, srv.Addr(), nil)
 	srv.DropNext(smtp.StageText)
@@ -30,6 +31,7 @@ func TestQ03_HangsUpBeforeReply(t *testing.T) {
 
 // Q03: 354, then silence: the wait for the reply has its limit (10 minutes unless set), and then it is sent again.
 func TestQ03_Silence(t *testing.T) {
+	t.Parallel()
 	srv := smtptest.NewServer(t)
 	r := newRoad(t, srv.Addr(), nil)
 	r.relay.Pool.Dialer.Timeouts.DataEnd = 100 * time.Millisecond
@@ -47,6 +49,7 @@ func TestQ03_Silence(t *testing.T) {
 
 // Q03: 250, then a reset: it is done, by the 250 alone.
 func TestQ03_ResetAfterReply(t *testing.T) {
+	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	served, done := make(chan string, 10), make(chan struct{})

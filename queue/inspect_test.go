@@ -386,16 +386,18 @@ func TestRecent(t *testing.T) {
 // A key is remembered for its time beyond its message, through the cleaning of segments and a restart, and then forgotten.
 func TestKeyMemory(t *testing.T) {
 	dir := t.TempDir()
-	now := time.Now()
+	var clock atomic.Pointer[time.Time] // the store looks at it beside us
+	set := func(t time.Time) { clock.Store(&t) }
+	set(time.Now())
 	open := func() *FileStore {
-		s, err := OpenFiles(dir, FileOptions{SegmentSize: 4 << 10, KeyMemory: time.Hour, Now: func() time.Time { return now }})
+		s, err := OpenFiles(dir, FileOptions{SegmentSize: 4 << 10, KeyMemory: time.Hour, Now: func() time.Time { return *clock.Load() }})
 		require.NoError(t, err)
 		return s
 	}
 	s := open()
 	put := func(key string) ID {
 		m := testMessage(t, strings.Repeat("x", 500), "a@x.example")
-		m.Key, m.Since = key, now
+		m.Key, m.Since = key, *clock.Load()
 		id, err := s.Put(t.Context(), m)
 		require.NoError(t, err)
 		return id
@@ -410,7 +412,7 @@ func TestKeyMemory(t *testing.T) {
 	s = open()
 	require.Equal(t, id, put("k"), "remembered")
 	require.Zero(t, left(t, s))
-	now = now.Add(time.Hour + time.Second)
+	set(clock.Load().Add(time.Hour + time.Second))
 	require.NotEqual(t, id, put("k"), "forgotten")
 	require.NoError(t, s.Close())
 }

@@ -151,7 +151,8 @@ func count(t *testing.T, dir, name string) map[string]int {
 // Q02, F01: killed again and again under load. Nothing that was acknowledged is lost; what comes twice was in
 // flight at a kill.
 func TestQ02_KillCycles(t *testing.T) {
-	cycles := 20
+	t.Parallel()
+	cycles := 12
 	if peertest.LongForm() {
 		cycles = 1000
 	}
@@ -186,6 +187,7 @@ func TestQ02_KillCycles(t *testing.T) {
 
 // Q05: a message that kills the process each time is set aside after three times; the rest flows.
 func TestQ05_Poison(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s, err := OpenFiles(filepath.Join(dir, "queue"), FileOptions{})
 	require.NoError(t, err)

@@ -38,6 +38,7 @@ func churn(t *testing.T, s *FileStore, id ID) {
 // the worker with the lease or another, gets its own body and no one else's. So for one job and for two, claimed from memory and
 // from disk, and moved again and again.
 func TestOpenAfterMove(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name   string
 		rcpts  []string

@@ -34,6 +34,7 @@ message_size_limit = 20000
 
 // Our queue relays to Postfix, which takes some, refuses some for good and some for now, is down for a while and comes back. Q02, Q08.
 func TestPeerPostfixNextHop(t *testing.T) {
+	t.Parallel()
 	peertest.Need(t, "postfix")
 	final := smtptest.NewServer(t)
 	postfix := postfixFor(t, final)
@@ -86,6 +87,7 @@ func TestPeerPostfixNextHop(t *testing.T) {
 
 // A message that is too large for Postfix bounces by its SIZE, before it is sent; the report returns its header, and does not say that Postfix said so.
 func TestPeerPostfixTooLarge(t *testing.T) {
+	t.Parallel()
 	peertest.Need(t, "postfix")
 	final := smtptest.NewServer(t)
 	postfix := postfixFor(t, final)

@@ -294,6 +294,7 @@ func (l *cutLedger) keys(t *testing.T, s *queue.FileStore) {
 // whole; what was delivered or removed does not come back; a report is there when its cause has ended; and
 // so again with the same queue.
 func TestF03_PowerCuts(t *testing.T) {
+	t.Parallel()
 	cuts := 3
 	if peertest.LongForm() {
 		cuts = 20

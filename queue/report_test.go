@@ -217,6 +217,7 @@ func python(t *testing.T, raw string) string {
 
 // Python's email package reads every kind of report, and finds the fields that RFC 3464 and 6533 want in it.
 func TestPeerPythonReports(t *testing.T) {
+	t.Parallel()
 	peertest.Need(t, "python3")
 	refuse := func(text string) error {
 		return &remoteError{goniec.NewStatus(550, goniec.EnhancedCode{5, 1, 1}, text)}

@@ -171,6 +171,7 @@ func sunk(t *testing.T, dir string) map[string]int {
 // Postfix's test server in all its bad moods, at every command: what is refused for good bounces with one report, everything else is
 // deferred, and delivered once as soon as a server in a good mood stands in its place. Q03, Q08.
 func TestPeerSinkMoods(t *testing.T) {
+	t.Parallel()
 	peertest.Need(t, "smtp-sink")
 	const messages = 12
 	type mood struct {
@@ -256,6 +257,7 @@ func sunkWhole(t *testing.T, dir, commands string) map[string]int {
 
 // A server that dies in the middle of a mailing, and comes back. What was in flight may come twice, nothing else, and nothing is lost.
 func TestPeerSinkDies(t *testing.T) {
+	t.Parallel()
 	peertest.Need(t, "smtp-sink")
 	const messages = 40
 	dir, addr := sinkDir(t), peertest.FreeAddr(t)

@@ -37,6 +37,7 @@ func testMessage(t testing.TB, body string, to ...string) Message {
 }
 
 func TestFileSmoke(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	ctx := context.Background()
 	s, err := OpenFiles(dir, FileOptions{SegmentSize: 8 << 10, InlineBody: 500})

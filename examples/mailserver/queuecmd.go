@@ -209,6 +209,10 @@ func handsOn(data, socket string) (control.Hands, io.Closer, error) {
 		return nil, nil, fmt.Errorf("no queue here: %w: name the server's folder with -data", err)
 	}
 	store, err := queue.OpenFiles(filepath.Join(data, "queue"), queue.FileOptions{})
+	var owned *queue.OwnedError
+	if errors.As(err, &owned) && owned.Socket != "" && owned.Socket != socket { // of a server with -control
+		return handsOn(data, owned.Socket)
+	}
 	if err != nil {
 		return nil, nil, err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -94,6 +95,7 @@ func settleID(s queue.Store, id string, st queue.Settlement) error {
 	if len(ls) == 0 {
 		return errors.New("nothing to claim")
 	}
+	st.New = slices.Clone(st.New) // tests of an operation run side by side
 	for i := range st.New {
 		st.New[i].Body = strings.NewReader("report")
 	}
@@ -140,7 +142,7 @@ func operations() []operation {
 			before: func(v view) bool { return len(v.jobs(idTwo)) == 2 },
 			after:  func(v view) bool { return len(v.jobs(idTwo)) == 1 && v.jobs(idTwo)[0].Dest == "smarthost" },
 		},
-		{name: "Work", run: work, before: func(view) bool { return true }, after: not(idOne), ends: idOne},
+		{name: "Work", run: work, before: func(view) bool { return true }, after: not(idOne), ends: idOne, slow: true},
 	}
 }
 
@@ -246,13 +248,21 @@ func (o *operation) ask(open OpenFunc, fsys faultfs.FS, promised bool) error {
 	return errors.Join(o.then(s, promised), s.Close())
 }
 
+// faultStates bounds the states that are tried after each fault.
+func (o *operation) faultStates() int {
+	if o.slow && !peertest.LongForm() {
+		return 3
+	}
+	return 8
+}
+
 // limit bounds the states that are tried at each point, in the short and the long form.
 func (o *operation) limit() int {
 	switch {
 	case peertest.LongForm():
 		return 5000
 	case o.slow:
-		return 30
+		return 15
 	}
 	return 100
 }
@@ -330,7 +340,7 @@ func (o *operation) faults(t *testing.T, open OpenFunc, persist bool) {
 			if errors.Is(r.Err, errNext) {
 				recovered++
 			}
-			for st := range r.FS.(*faultfs.Crash).States(8) {
+			for st := range r.FS.(*faultfs.Crash).States(o.faultStates()) {
 				v, err := look(open, st.FS)
 				if err == nil {
 					err = o.check(v, r.Err == nil)
