@@ -100,6 +100,8 @@
 //     each time: it is held and named, and Release tries it again.
 //   - After a long halt of the machine (suspend) retries come late by as much: intervals are monotonic.
 //   - There are no rates by size.
+//   - A destination is forgotten between single mails: failures that are far apart make none dead, each mail has its own back-off.
+//   - FlushDest lets mail with a HoldUntil wait; Flush by ID sends it.
 //   - A message that is claimed soon after it was stored is not checked again: damage that the disk does in between is
 //     not noticed.
 //   - A server that takes a message with DELIVERBY in mode N and a next hop without it: the sender is not told that the

@@ -228,7 +228,7 @@ func (b *safeBuffer) String() string {
 // Q06: 100,000 messages for a dead destination do not hold up those for a living one, and cost one probe for
 // each back-off.
 func TestQ06_DeadDestination(t *testing.T) {
-	n := 10_000
+	n := 5_000
 	if peertest.LongForm() {
 		n = 100_000
 	}
