@@ -127,18 +127,23 @@ func (x *index) apply(lines []byte) bool {
 
 var errLine = errors.New("unknown line of an index")
 
+// applyLine takes in a line, or nothing of it.
 func (x *index) applyLine(line []byte) error {
 	f := fields{rest: line[1:]}
 	switch line[0] {
 	case 'g':
 		text, ok := bytes.CutPrefix(line, []byte(indexHeader[:len(indexHeader)-1]))
 		f = fields{rest: text, bad: !ok}
-		x.validity = uint32(f.number(1, math.MaxUint32))
+		if validity := uint32(f.number(1, math.MaxUint32)); f.end() == nil {
+			x.validity = validity
+		}
 	case 'K':
 		if len(x.keywords) == mailbox.MaxKeywords {
 			return mailbox.ErrKeywordLimit
 		}
-		x.keywords = append(x.keywords, string(f.word()))
+		if k := string(f.word()); f.end() == nil {
+			x.keywords = append(x.keywords, k)
+		}
 	case 'M':
 		return x.applyMessage(f)
 	case 'F':
@@ -153,16 +158,23 @@ func (x *index) applyLine(line []byte) error {
 		}
 	case 'X':
 		at := mailbox.ModSeq(f.number(0, math.MaxInt64))
-		uids, err := mailbox.ParseUIDSet(string(f.word()))
+		set := string(f.word())
+		if err := f.end(); err != nil {
+			return err
+		}
+		uids, err := mailbox.ParseUIDSet(set)
 		if err != nil {
 			return err
 		}
 		x.expunge(at, uids)
 	case 'P':
-		p := &x.at
+		var p position
 		p.size, p.mtime, p.inode, p.before = f.number(0, math.MaxInt64), f.number(math.MinInt64, math.MaxInt64), f.unsigned(), uint32(f.number(0, math.MaxUint32))
-		x.next = mailbox.UID(f.number(1, math.MaxUint32))
-		x.modSeq, x.horizon = mailbox.ModSeq(f.number(0, math.MaxInt64)), mailbox.ModSeq(f.number(0, math.MaxInt64))
+		next := mailbox.UID(f.number(1, math.MaxUint32))
+		modSeq, horizon := mailbox.ModSeq(f.number(0, math.MaxInt64)), mailbox.ModSeq(f.number(0, math.MaxInt64))
+		if f.end() == nil {
+			x.at, x.next, x.modSeq, x.horizon = p, next, modSeq, horizon
+		}
 	default:
 		return errLine
 	}
