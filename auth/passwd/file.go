@@ -207,11 +207,14 @@ func parseNets(text string) ([]netip.Prefix, error) {
 	return out, nil
 }
 
+// decoyTries is how many users are looked at for one who has a hash: where many are locked, few may not do.
+const decoyTries = 64
+
 // decoyHash returns the hash of some user, always the same one for a name, or one of a random password
 // if the file has none.
 func (f *File) decoyHash(ctx context.Context, name string) (parsed, error) {
 	n := binary.BigEndian.Uint64(f.made(name, "sample"))
-	for i := range uint64(4) {
+	for i := range uint64(decoyTries) {
 		e, ok := f.file.Sample(n + i*0x9e3779b97f4a7c15)
 		if !ok {
 			break
