@@ -160,6 +160,7 @@ type replaced struct {
 	f AuthenticatorFunc
 }
 
+// Authenticate implements Authenticator.
 func (r *replaced) Authenticate(ctx context.Context, at *Attempt) (Identity, error) {
 	return proven(r.f(ctx, at))
 }

@@ -1,11 +1,9 @@
 package house
 
 import (
-	"errors"
 	"go/ast"
 	"go/parser"
 	"go/token"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -65,9 +63,6 @@ func blocks(markdown string) []block {
 func readme(t *testing.T) []block {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(root, "README.md"))
-	if errors.Is(err, fs.ErrNotExist) {
-		t.Skip("there is no README.md yet")
-	}
 	require.NoError(t, err)
 	return blocks(strings.ReplaceAll(string(text), "\r\n", "\n"))
 }
