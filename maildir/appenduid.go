@@ -76,6 +76,11 @@ func (f *folder) appendUID(j *appendJob, validity, uid uint32) (err error) {
 	s := &f.state
 	next, own := s.uidNext, s.list.validity
 	if validity != own {
+		free, err := f.acct.claimValidity(j.ctx, f.dir, validity)
+		if err != nil {
+			return err
+		}
+		defer free()
 		if err := f.takeOver(validity); err != nil {
 			return err
 		}

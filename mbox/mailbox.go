@@ -204,7 +204,7 @@ func (m *handle) appendUID(ctx context.Context, validity uint32, uid mailbox.UID
 		if err := f.detect(h); err != nil {
 			return err
 		}
-		if err := f.wish(validity, uid); err != nil {
+		if err := f.wish(ctx, validity, uid); err != nil {
 			return err
 		}
 		metas, err := f.append(ctx, h, []newMessage{{c, o}})
@@ -217,7 +217,7 @@ func (m *handle) appendUID(ctx context.Context, validity uint32, uid mailbox.UID
 }
 
 // wish makes a UID the next one. A folder that never gave one takes over the other's UIDVALIDITY.
-func (f *folder) wish(validity uint32, uid mailbox.UID) error {
+func (f *folder) wish(ctx context.Context, validity uint32, uid mailbox.UID) error {
 	if uid == 0 {
 		return nil
 	}
@@ -225,8 +225,11 @@ func (f *folder) wish(validity uint32, uid mailbox.UID) error {
 		if f.x.next != 1 || len(f.x.entries) > 0 {
 			return mailbox.ErrCannot
 		}
-		f.x.validity = validity
-		if err := f.rewriteIndex(); err != nil {
+		err := f.account.takeOver(ctx, f.title, validity, func() error {
+			f.x.validity = validity
+			return f.rewriteIndex()
+		})
+		if err != nil {
 			return err
 		}
 	}
