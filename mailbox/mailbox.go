@@ -48,6 +48,10 @@ type Account interface {
 // a power loss. When it returns an error, the effect is whole or absent, never half. When the process
 // dies before it returns, that holds for each message by itself: of several, some may be changed.
 // A context that ends makes a call return its cause; nothing is half done.
+//
+// UIDs that a handle is given mean what they meant in its last Changes: where the folder has got another UIDVALIDITY since,
+// or another program has put another folder into its place, Read, SetFlags and Expunge answer ErrUIDValidity, or
+// ErrNotFound, until Changes is asked again.
 type Mailbox interface {
 	// Changes gives one consistent snapshot: the folder's State, the messages whose mod-sequence
 	// is above since, and the UIDs expunged after since. Changes(ctx, 0) lists the folder;

@@ -38,6 +38,7 @@ func (m *Mailbox) AppendUID(ctx context.Context, validity uint32, uid mailbox.UI
 		refund()
 		return mailbox.Meta{}, err
 	}
+	m.known.Store(validity)
 	return job.metas[0], nil
 }
 
