@@ -21,7 +21,7 @@ func TestQ03_HangsUpBeforeReply(t *testing.T) {
 	r := newRoad(t, srv.Addr(), nil)
 	srv.DropNext(smtp.StageText)
 	r.send(t, 1, "bob@example.org")
-	require.Eventually(t, func() bool { return r.empty(t) }, 10*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return r.empty(t) }, time.Minute, 5*time.Millisecond)
 	require.Equal(t, 1, r.count(queue.Deferred))
 	require.Equal(t, 1, r.count(queue.Delivered))
 	require.Len(t, srv.Messages(), 1)
@@ -37,7 +37,7 @@ func TestQ03_Silence(t *testing.T) {
 	r.relay.Pool.Dialer.Timeouts.DataEnd = 100 * time.Millisecond
 	srv.StallNext(smtp.StageText, time.Second)
 	r.send(t, 1, "bob@example.org")
-	require.Eventually(t, func() bool { return r.empty(t) }, 10*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return r.empty(t) }, time.Minute, 5*time.Millisecond)
 	require.Equal(t, 1, r.count(queue.Deferred))
 	require.Equal(t, 1, r.count(queue.Delivered))
 	r.mu.Lock()
@@ -79,7 +79,7 @@ func TestQ03_ResetAfterReply(t *testing.T) {
 	})
 	r := newRoad(t, l.Addr().String(), nil)
 	r.send(t, 1, "bob@example.org")
-	require.Eventually(t, func() bool { return r.empty(t) }, 10*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return r.empty(t) }, time.Minute, 5*time.Millisecond)
 	<-served
 	time.Sleep(300 * time.Millisecond) // longer than the back-off
 	require.Equal(t, 1, r.count(queue.Delivered))

@@ -211,7 +211,7 @@ func TestPeerSinkMoods(t *testing.T) {
 				r.send(t, i, fmt.Sprintf("bob%d@example.org", i))
 			}
 			if m.outcome != queue.Deferred {
-				require.Eventually(t, func() bool { return r.empty(t) }, 20*time.Second, 10*time.Millisecond, "%v", r.reasons)
+				require.Eventually(t, func() bool { return r.empty(t) }, time.Minute, 10*time.Millisecond, "%v", r.reasons)
 				require.Equal(t, messages, r.count(m.outcome))
 				if m.outcome == queue.Failed {
 					require.Len(t, r.returned(), messages)
@@ -220,11 +220,11 @@ func TestPeerSinkMoods(t *testing.T) {
 				require.Zero(t, r.count(queue.Deferred), "%v", r.reasons)
 				return
 			}
-			require.Eventually(t, func() bool { return r.count(queue.Deferred) >= 3 }, 20*time.Second, 10*time.Millisecond)
+			require.Eventually(t, func() bool { return r.count(queue.Deferred) >= 3 }, time.Minute, 10*time.Millisecond)
 			if m.dead {
-				require.Eventually(t, func() bool { return len(r.Dests()) == 1 && r.Dests()[0].Dead }, 20*time.Second, time.Millisecond, "%v", r.reasons)
+				require.Eventually(t, func() bool { return len(r.Dests()) == 1 && r.Dests()[0].Dead }, time.Minute, time.Millisecond, "%v", r.reasons)
 			} else {
-				require.Eventually(t, func() bool { return r.count(queue.Deferred) >= messages }, 20*time.Second, 10*time.Millisecond)
+				require.Eventually(t, func() bool { return r.count(queue.Deferred) >= messages }, time.Minute, 10*time.Millisecond)
 				for _, d := range r.Dests() {
 					require.False(t, d.Dead, "%v", r.reasons)
 				}
@@ -235,7 +235,7 @@ func TestPeerSinkMoods(t *testing.T) {
 			good := sinkDir(t)
 			startSink(t, addr, good)
 			require.NoError(t, r.FlushDest(t.Context(), ""))
-			require.Eventually(t, func() bool { return r.empty(t) }, 20*time.Second, 10*time.Millisecond, "%v", r.reasons)
+			require.Eventually(t, func() bool { return r.empty(t) }, time.Minute, 10*time.Millisecond, "%v", r.reasons)
 			require.Equal(t, messages, r.count(queue.Delivered))
 			require.Empty(t, r.returned())
 			got := sunk(t, good)
@@ -271,9 +271,9 @@ func TestPeerSinkDies(t *testing.T) {
 	case <-time.After(20 * time.Second):
 		t.Fatal("it did not die")
 	}
-	require.Eventually(t, func() bool { return r.count(queue.Deferred) > 0 }, 20*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return r.count(queue.Deferred) > 0 }, time.Minute, 10*time.Millisecond)
 	startSink(t, addr, dir)
-	require.Eventually(t, func() bool { return r.empty(t) }, 20*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return r.empty(t) }, time.Minute, 10*time.Millisecond)
 	require.Equal(t, messages, r.count(queue.Delivered))
 	got, twice := sunk(t, dir), 0
 	require.Len(t, got, messages, "lost")
