@@ -615,7 +615,7 @@ func TestSharedAccountWatch(t *testing.T) {
 		select {
 		case name := <-told:
 			return name
-		case <-time.After(5 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatal("nothing was told")
 			return ""
 		}

@@ -103,7 +103,7 @@ func TestF06_LinksInPlaceOfSideFiles(t *testing.T) {
 
 // useEverything does all that an account can do. It may fail, but not stand still.
 func useEverything(t *testing.T, root string) {
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	s := maildir.Impatient(&maildir.Store{Root: root})
 	defer s.Close()

@@ -30,7 +30,7 @@ func TestTwoProcesses(t *testing.T, open func(t *testing.T, place string) mailbo
 	place := t.TempDir()
 	store := open(t, place)
 	processOpen(t, store) // the account is made once, by one
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v=false", "-test.timeout=60s")
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v=false", "-test.timeout=5m")
 	cmd.Env = append(os.Environ(), childEnv+"="+place)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
