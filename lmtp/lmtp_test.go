@@ -132,7 +132,7 @@ func TestR06_BusyLastChunk(t *testing.T) {
 		c, err := net.Dial("tcp", l.Addr().String())
 		require.NoError(t, err)
 		t.Cleanup(func() { _ = c.Close() })
-		require.NoError(t, c.SetDeadline(time.Now().Add(5*time.Second)))
+		require.NoError(t, c.SetDeadline(time.Now().Add(time.Minute)))
 		_, err = io.WriteString(c, "LHLO a\r\n")
 		require.NoError(t, err)
 		for said, buf := "", make([]byte, 1024); !strings.Contains(said, "\r\n250 "); {

@@ -159,7 +159,7 @@ func TestPeerPostfixSends(t *testing.T) {
 	msg := []byte("Subject: x\r\n\r\n.dot\r\n")
 	to := []string{"b@example.org", "c@example.org", "d@example.net", "gone@example.net", "e@example.net"}
 	require.NoError(t, netsmtp.SendMail(addr, nil, "a@example.org", to, msg))
-	require.Eventually(t, func() bool { return len(relayed.list()) >= 3 && len(delivered.list()) >= 2 }, 20*time.Second, 20*time.Millisecond)
+	require.Eventually(t, func() bool { return len(relayed.list()) >= 3 && len(delivered.list()) >= 2 }, time.Minute, 20*time.Millisecond)
 	require.ElementsMatch(t, []string{"LMTP d@example.net", "LMTP e@example.net"}, delivered.list())
 	// The bounce for the one that is gone comes back to the sender.
 	require.ElementsMatch(t, []string{"ESMTP b@example.org", "ESMTP c@example.org", "ESMTP a@example.org"}, relayed.list())

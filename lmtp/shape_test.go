@@ -36,7 +36,7 @@ func TestShape(t *testing.T) {
 	_, err = c.Read(line)
 	require.NoError(t, err)
 	require.Equal(t, 1, srv.Stats().Conns)
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	require.NoError(t, srv.Shutdown(ctx))
 	rest, _ := io.ReadAll(c)

@@ -138,9 +138,9 @@ func useEverything(t *testing.T, root string) {
 		}
 		_ = mailbox.SetAnnotation(ctx, m, "/private/comment", []byte("y"))
 		_, _ = mailbox.Annotations(ctx, m)
-		_, _ = a.Copy(ctx, "INBOX", mailbox.AllUIDs(), "Made")
+		_, _ = a.Copy(ctx, "INBOX", 0, mailbox.AllUIDs(), "Made")
 		_, _ = m.SetFlags(ctx, mailbox.AllUIDs(), mailbox.FlagChange{Flags: mailbox.FlagList{System: mailbox.Seen}})
-		_, _ = a.Move(ctx, "INBOX", mailbox.UIDs(1, 2), "Made")
+		_, _ = a.Move(ctx, "INBOX", 0, mailbox.UIDs(1, 2), "Made")
 		_, _ = m.Expunge(ctx, mailbox.AllUIDs())
 		require.NoError(t, m.Close())
 	}

@@ -95,7 +95,7 @@ func childStep(ctx context.Context, s *maildir.Store, a mailbox.Account, id stri
 		if rand.IntN(3) == 0 {
 			from, to = to, from
 		}
-		_, err := mailbox.Move(ctx, a, from, pick(ctx, a, from, 3), to)
+		_, err := mailbox.Move(ctx, a, from, 0, pick(ctx, a, from, 3), to)
 		return err
 	}
 }

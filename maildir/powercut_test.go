@@ -166,9 +166,9 @@ func (c *cutLoad) end(b *cutBatch, m mailbox.Mailbox, at fate, how int) bool {
 	case 0:
 		return c.try(b, nil, fate{}, func() error { _, err := m.Expunge(c.ctx, uids); return err })
 	case 1:
-		return c.try(b, nil, both, func() error { return keep(mailbox.Copy(c.ctx, c.acc, "INBOX", uids, "Other")) })
+		return c.try(b, nil, both, func() error { return keep(mailbox.Copy(c.ctx, c.acc, "INBOX", 0, uids, "Other")) })
 	case 2, 3:
-		return c.try(b, &both, fate{"Other ", at.flags}, func() error { return keep(mailbox.Move(c.ctx, c.acc, "INBOX", uids, "Other")) })
+		return c.try(b, &both, fate{"Other ", at.flags}, func() error { return keep(mailbox.Move(c.ctx, c.acc, "INBOX", 0, uids, "Other")) })
 	}
 	return true
 }

@@ -68,6 +68,13 @@ func (l *cutLedger) try(may, must func(), op func() error) bool {
 	return err == nil
 }
 
+// acknowledged is the number of acknowledgements so far.
+func (l *cutLedger) acknowledged() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.n
+}
+
 func cutBody(id string, size int) string {
 	return strings.Repeat("line of "+id+"\r\n", size/22+1) + "end of " + id + "\r\n"
 }
@@ -181,6 +188,7 @@ func (c *cutLoad) edit() bool {
 }
 
 func (c *cutLoad) run(disk *peertest.Disk, journal bool) {
+	enough := c.acknowledged() + 20
 	var wg sync.WaitGroup
 	for _, do := range []func() bool{c.put, c.put, c.put, c.put, c.deliver, c.deliver, c.edit} {
 		wg.Go(func() {
@@ -188,7 +196,10 @@ func (c *cutLoad) run(disk *peertest.Disk, journal bool) {
 			}
 		})
 	}
-	time.Sleep(time.Duration(50+rand.IntN(250)) * time.Millisecond)
+	for stop := time.Now().Add(time.Minute); c.acknowledged() < enough && time.Now().Before(stop); {
+		time.Sleep(time.Millisecond)
+	}
+	time.Sleep(time.Duration(rand.IntN(250)) * time.Millisecond)
 	c.lost.Store(true)
 	disk.Cut(journal)
 	wg.Wait()

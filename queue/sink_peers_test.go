@@ -2,6 +2,7 @@ package queue_test
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"net/netip"
@@ -27,6 +28,7 @@ type road struct {
 	relay *smtp.Relay
 
 	mu      sync.Mutex
+	sent    int                     // recipients
 	events  map[queue.EventKind]int // for recipients away from home
 	reasons map[string]bool
 	bounces []string
@@ -114,6 +116,9 @@ func (r *road) send(t *testing.T, number int, to ...string) {
 	for _, a := range to {
 		env.To = append(env.To, goniec.Recipient{Address: goniec.MustAddress(a)})
 	}
+	r.mu.Lock()
+	r.sent += len(to)
+	r.mu.Unlock()
 	text := fmt.Sprintf("From: <alice@example.com>\r\nDate: Sun, 22 Nov 2026 02:31:46 +0000\r\nMessage-ID: <%d@example.com>\r\nSubject: x\r\nNumber: %d\r\n\r\n.dot\r\n", number, number)
 	require.NoError(t, r.Deliver(t.Context(), env, strings.NewReader(text)))
 }
@@ -124,6 +129,23 @@ func (r *road) empty(t *testing.T) bool {
 		return false
 	}
 	return true
+}
+
+// dead tells whether the one destination was found dead.
+func (r *road) dead() bool {
+	d := r.Dests()
+	return len(d) == 1 && d[0].Dead
+}
+
+// finished waits until the queue is empty and has told the outcome for each recipient, which it does a moment after it recorded it.
+func (r *road) finished(t *testing.T) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		told := r.count(queue.Delivered) + r.count(queue.Failed) + r.count(queue.Expired)
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return told >= r.sent && r.empty(t)
+	}, time.Minute, 5*time.Millisecond, "mail stays in the queue, or an outcome is not told")
 }
 
 // sinkDir is a folder into which smtp-sink, as whatever user, may write.
@@ -143,12 +165,24 @@ func startSink(t *testing.T, addr, dir string, options ...string) *peertest.Proc
 		args = append(args, "-u", "nobody")
 	}
 	p := peertest.Start(t, "", nil, "smtp-sink", append(args, addr, "64")...)
-	if options != nil && strings.Contains(options[1], "CONNECT") || options != nil && options[0] == "-M" {
-		time.Sleep(300 * time.Millisecond) // a probe would be a session
+	if _, err := os.Stat(socketTable); err != nil {
+		time.Sleep(time.Second)
 		return p
 	}
-	p.WaitPort(addr)
+	require.Eventually(t, func() bool { return listens(addr) }, time.Minute, time.Millisecond, "smtp-sink does not listen")
 	return p
+}
+
+// socketTable is Linux's list of the sockets of IPv4.
+const socketTable = "/proc/net/tcp"
+
+// listens tells whether somebody listens at an IPv4 address. Unlike a connection to it that is no session, to which smtp-sink would
+// answer in its mood.
+func listens(addr string) bool {
+	ap := netip.MustParseAddrPort(addr)
+	ip := ap.Addr().As4()
+	table, err := os.ReadFile(socketTable)
+	return err == nil && strings.Contains(string(table), fmt.Sprintf(": %08X:%04X 00000000:0000 0A ", binary.NativeEndian.Uint32(ip[:]), ap.Port())) // 0A is LISTEN
 }
 
 var numbered = regexp.MustCompile(`(?m)^Number: (\d+)\r?$`)
@@ -211,7 +245,7 @@ func TestPeerSinkMoods(t *testing.T) {
 				r.send(t, i, fmt.Sprintf("bob%d@example.org", i))
 			}
 			if m.outcome != queue.Deferred {
-				require.Eventually(t, func() bool { return r.empty(t) }, 20*time.Second, 10*time.Millisecond, "%v", r.reasons)
+				r.finished(t)
 				require.Equal(t, messages, r.count(m.outcome))
 				if m.outcome == queue.Failed {
 					require.Len(t, r.returned(), messages)
@@ -220,11 +254,11 @@ func TestPeerSinkMoods(t *testing.T) {
 				require.Zero(t, r.count(queue.Deferred), "%v", r.reasons)
 				return
 			}
-			require.Eventually(t, func() bool { return r.count(queue.Deferred) >= 3 }, 20*time.Second, 10*time.Millisecond)
+			require.Eventually(t, func() bool { return r.count(queue.Deferred) >= 3 }, time.Minute, 10*time.Millisecond)
 			if m.dead {
-				require.Eventually(t, func() bool { return len(r.Dests()) == 1 && r.Dests()[0].Dead }, 20*time.Second, time.Millisecond, "%v", r.reasons)
+				require.Eventually(t, r.dead, time.Minute, time.Millisecond, "%v", r.reasons)
 			} else {
-				require.Eventually(t, func() bool { return r.count(queue.Deferred) >= messages }, 20*time.Second, 10*time.Millisecond)
+				require.Eventually(t, func() bool { return r.count(queue.Deferred) >= messages }, time.Minute, 10*time.Millisecond)
 				for _, d := range r.Dests() {
 					require.False(t, d.Dead, "%v", r.reasons)
 				}
@@ -235,7 +269,7 @@ func TestPeerSinkMoods(t *testing.T) {
 			good := sinkDir(t)
 			startSink(t, addr, good)
 			require.NoError(t, r.FlushDest(t.Context(), ""))
-			require.Eventually(t, func() bool { return r.empty(t) }, 20*time.Second, 10*time.Millisecond, "%v", r.reasons)
+			r.finished(t)
 			require.Equal(t, messages, r.count(queue.Delivered))
 			require.Empty(t, r.returned())
 			got := sunk(t, good)
@@ -271,9 +305,9 @@ func TestPeerSinkDies(t *testing.T) {
 	case <-time.After(20 * time.Second):
 		t.Fatal("it did not die")
 	}
-	require.Eventually(t, func() bool { return r.count(queue.Deferred) > 0 }, 20*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return r.count(queue.Deferred) > 0 }, time.Minute, 10*time.Millisecond)
 	startSink(t, addr, dir)
-	require.Eventually(t, func() bool { return r.empty(t) }, 20*time.Second, 10*time.Millisecond)
+	r.finished(t)
 	require.Equal(t, messages, r.count(queue.Delivered))
 	got, twice := sunk(t, dir), 0
 	require.Len(t, got, messages, "lost")

@@ -25,7 +25,7 @@ func conversation(t *testing.T, addr, input string, size int) string {
 	require.NoError(t, err)
 	c := newClient(t, nc)
 	defer c.Close()
-	require.NoError(t, c.SetDeadline(time.Now().Add(10*time.Second)))
+	require.NoError(t, c.SetDeadline(time.Now().Add(time.Minute)))
 	c.reply()
 	c.send("EHLO x")
 	go func() {

@@ -172,7 +172,7 @@ func TestPeerPostfixReceives(t *testing.T) {
 				require.True(t, res.DSN)
 				require.Contains(t, res.Replies[0].Text, "queued as")
 			}
-			require.Eventually(t, func() bool { return len(rec.got()) == 2 }, 20*time.Second, 20*time.Millisecond)
+			require.Eventually(t, func() bool { return len(rec.got()) == 2 }, time.Minute, 20*time.Millisecond)
 			for _, m := range rec.got() {
 				body := withoutTrace(m.body)
 				require.True(t, body == small || body == large, "%q", tail(body))

@@ -200,7 +200,7 @@ func (s *scene) run(ctx context.Context, host goniec.RouteHost) (o outcome) {
 
 // start runs the client against l, in the background.
 func (s *scene) start(t *testing.T, l net.Listener) <-chan outcome {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	done := make(chan outcome, 1)
 	ended := make(chan struct{})
 	go func() {

@@ -267,7 +267,7 @@ func TestTooManyConnections(t *testing.T) {
 	require.Equal(t, "421 4.7.0 too many connections, try again later\r\n", talk(t, srv, ""))
 	require.Equal(t, []int{250}, a.send("NOOP"))
 	_ = b.Close()
-	require.Eventually(t, func() bool { return srv.Stats().Conns == 1 }, time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return srv.Stats().Conns == 1 }, time.Minute, time.Millisecond)
 	connect(t, srv)
 	require.EqualValues(t, 1, srv.Stats().Refused)
 }

@@ -306,7 +306,7 @@ func hostileCase(t *testing.T, level goniec.TLSLevel, do func(*hostile)) {
 		}
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	c, err := d.DialHost(ctx, host)
 	if c != nil {

@@ -111,7 +111,7 @@ func TestPoolIdle(t *testing.T) {
 	defer p.Close()
 	_, err := p.Send(t.Context(), host, envelope("bob@example.org"), strings.NewReader(hello))
 	require.NoError(t, err)
-	require.Eventually(t, func() bool { return count.open.Load() == 0 }, 5*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return count.open.Load() == 0 }, time.Minute, 5*time.Millisecond)
 
 	none := &smtp.Pool{Dialer: &smtp.Dialer{Net: count}, IdleTimeout: -1}
 	_, err = none.Send(t.Context(), host, envelope("bob@example.org"), strings.NewReader(hello))
@@ -125,7 +125,7 @@ func TestPoolIdle(t *testing.T) {
 	_, err = keep.Send(t.Context(), host, envelope("bob@example.org"), strings.NewReader(hello))
 	require.NoError(t, err)
 	require.NoError(t, srv.Close())
-	require.Eventually(t, func() bool { return count.open.Load() == 0 }, 5*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return count.open.Load() == 0 }, time.Minute, 5*time.Millisecond)
 }
 
 // Connections of one identity are not used for another.

@@ -120,7 +120,7 @@ func dial(t testing.TB, srv *smtp.Server) net.Conn {
 	t.Helper()
 	c, err := net.Dial("tcp", srv.ListenAddr().String())
 	require.NoError(t, err)
-	require.NoError(t, c.SetDeadline(time.Now().Add(10*time.Second)))
+	require.NoError(t, c.SetDeadline(time.Now().Add(time.Minute)))
 	t.Cleanup(func() { _ = c.Close() })
 	return c
 }

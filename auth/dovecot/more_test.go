@@ -133,7 +133,7 @@ func dial(t *testing.T, path string) *raw {
 	c, err := net.Dial("unix", path)
 	require.NoError(t, err)
 	t.Cleanup(func() { c.Close() })
-	require.NoError(t, c.SetDeadline(time.Now().Add(10*time.Second)))
+	require.NoError(t, c.SetDeadline(time.Now().Add(time.Minute)))
 	return &raw{t, c, bufio.NewReader(c)}
 }
 
@@ -236,7 +236,7 @@ func TestServerShutdown(t *testing.T) {
 	r := dial(t, serve(t, s)).hello()
 	r.say("AUTH\t1\tPLAIN\tsecured")
 	require.Equal(t, "CONT\t1\t", r.hear())
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	require.NoError(t, s.Shutdown(ctx))
 }

@@ -33,7 +33,7 @@ func peerDir(t *testing.T) string {
 
 func waitFor(t *testing.T, path string) {
 	t.Helper()
-	require.Eventually(t, func() bool { _, err := os.Stat(path); return err == nil }, 20*time.Second, 20*time.Millisecond, path)
+	require.Eventually(t, func() bool { _, err := os.Stat(path); return err == nil }, time.Minute, 20*time.Millisecond, path)
 }
 
 // Our client asks a real Dovecot, and relays SCRAM to it.
@@ -150,7 +150,7 @@ func smtpAuth(t *testing.T, addr string, m auth.ClientMechanism) string {
 	c, err := net.Dial("tcp", addr)
 	require.NoError(t, err)
 	defer c.Close()
-	require.NoError(t, c.SetDeadline(time.Now().Add(20*time.Second)))
+	require.NoError(t, c.SetDeadline(time.Now().Add(time.Minute)))
 	r := bufio.NewReader(c)
 	reply := func() (code, text string) {
 		for {

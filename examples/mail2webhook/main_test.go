@@ -56,7 +56,7 @@ func TestRun(t *testing.T) {
 		done <- run(ctx, []string{"-listen", "127.0.0.1:0", "-domains", "a.test, b.test", "-url", app.URL, "-secret-file", secret}, out, out)
 	}()
 	listening := regexp.MustCompile(`receiving on (\S+)`)
-	require.Eventually(t, func() bool { return listening.MatchString(out.String()) }, 10*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return listening.MatchString(out.String()) }, time.Minute, 5*time.Millisecond)
 	addr := listening.FindStringSubmatch(out.String())[1]
 	require.NoError(t, smtp.SendMail(addr, nil, "you@example.net", []string{"x@b.test"}, []byte("Subject: x\r\n\r\nx\r\n")))
 	require.NoError(t, <-verified)

@@ -187,7 +187,7 @@ func TestF05_FullUnderLoad(t *testing.T) {
 	require.Eventually(t, func() bool {
 		files, _ := filepath.Glob(filepath.Join(mails, "bob/new/*"))
 		return len(files) == 20
-	}, 20*time.Second, 10*time.Millisecond)
+	}, time.Minute, 10*time.Millisecond)
 	imapSay(t, p.addrs["read imap"], "bob", "SELECT INBOX")
 	pop3Say(t, p.addrs["read pop3"], "bob", "QUIT")
 	senders := []*sender{
@@ -219,7 +219,7 @@ func TestF05_FullUnderLoad(t *testing.T) {
 			return true
 		}
 	}
-	require.Eventually(t, grown(acked()), 20*time.Second, 10*time.Millisecond)
+	require.Eventually(t, grown(acked()), time.Minute, 10*time.Millisecond)
 
 	room, filled := make(chan struct{}), make(chan struct{})
 	empty := sync.OnceFunc(func() { close(room); <-filled })
@@ -229,7 +229,7 @@ func TestF05_FullUnderLoad(t *testing.T) {
 	deleteWhileFull(t, p)
 	time.Sleep(full / 2)
 	empty()
-	require.Eventually(t, grown(acked()), 20*time.Second, 10*time.Millisecond, "works again when there is room")
+	require.Eventually(t, grown(acked()), time.Minute, 10*time.Millisecond, "works again when there is room")
 	finish()
 
 	var found map[string]bool

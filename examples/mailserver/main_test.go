@@ -101,7 +101,7 @@ func (p *process) ready(t testing.TB) {
 			p.addrs[m[1]+" "+m[2]] = m[3]
 		}
 		return len(p.addrs) >= 6 && (strings.Contains(p.out.String(), "Try:") || !strings.Contains(p.out.String(), "(demo)"))
-	}, 20*time.Second, 5*time.Millisecond, "the server did not start")
+	}, time.Minute, 5*time.Millisecond, "the server did not start")
 }
 
 // interrupt is Ctrl-C.
@@ -227,11 +227,11 @@ func TestDemoRetryAndBounce(t *testing.T) {
 		}
 		text, err := os.ReadFile(files[0])
 		return err == nil && bytes.Contains(text, []byte("everybody at gone.test has left")) && bytes.Contains(text, []byte("Return-Path: <>\n"))
-	}, 10*time.Second, 20*time.Millisecond, "the bounce")
+	}, time.Minute, 20*time.Millisecond, "the bounce")
 	require.Eventually(t, func() bool {
 		log := p.out.String()
 		return strings.Contains(log, "later.test is busy") && strings.Contains(log, "delivered bob@later.test")
-	}, 20*time.Second, 50*time.Millisecond, "the retry")
+	}, time.Minute, 50*time.Millisecond, "the retry")
 	p.interrupt(t)
 	require.Contains(t, p.out.String(), "nothing is queued")
 }
@@ -262,7 +262,7 @@ func TestPostmasterIsReachable(t *testing.T) {
 		require.Eventually(t, func() bool {
 			files, _ := filepath.Glob(filepath.Join(p.dir, "goniec-demo/mail", c.box, "new", "*"))
 			return len(files) == 4
-		}, 20*time.Second, 10*time.Millisecond, "%v", c.args)
+		}, time.Minute, 10*time.Millisecond, "%v", c.args)
 		p.interrupt(t)
 	}
 }
@@ -345,7 +345,7 @@ func TestBadStarts(t *testing.T) {
 			if name != "nothing to serve" {
 				args = append(append([]string{}, anyPort...), args...)
 			}
-			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			err := run(ctx, args, io.Discard, io.Discard)
 			require.ErrorContains(t, err, c.want)
@@ -360,7 +360,7 @@ func TestOwnUsers(t *testing.T) {
 	require.NoError(t, os.WriteFile(users, []byte("zoe@own.test:{PLAIN}secret\n"), 0o600))
 	p := launch(t, dir, nil, "-users", users, "-domains", "own.test,other.test", "-mail", dir+"/m/{domain}/{local}/Maildir", "-trusted", "127.0.0.0/8",
 		"-smtp", "127.0.0.1:0", "-submission", "", "-lmtp", "127.0.0.1:0", "-imap", "", "-imaps", "", "-pop3", "127.0.0.1:0")
-	require.Eventually(t, func() bool { return len(listens.FindAllString(p.out.String(), -1)) == 3 }, 20*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return len(listens.FindAllString(p.out.String(), -1)) == 3 }, time.Minute, 5*time.Millisecond)
 	for _, m := range listens.FindAllStringSubmatch(p.out.String(), -1) {
 		p.addrs[m[1]+" "+m[2]] = m[3]
 	}
@@ -368,7 +368,7 @@ func TestOwnUsers(t *testing.T) {
 	require.Eventually(t, func() bool {
 		files, err := filepath.Glob(filepath.Join(dir, "m/own.test/zoe/Maildir/new/*"))
 		return err == nil && len(files) == 1
-	}, 10*time.Second, 10*time.Millisecond)
+	}, time.Minute, 10*time.Millisecond)
 	r := dialogue(t, p.addrs["receive smtp"], "EHLO test", "MAIL FROM:<>", "RCPT TO:<x@far.example>")
 	require.Contains(t, r[2], "250 2.1.5", "the network may relay")
 	r = dialogue(t, p.addrs["deliver lmtp"], "LHLO test", "MAIL FROM:<>", "RCPT TO:<x@far.example>")
@@ -406,7 +406,7 @@ func TestF05_DiskFull(t *testing.T) {
 		require.Contains(t, texts, "\nsmall\n")
 		require.Contains(t, texts, postmasterNotice+"resource\n")
 		return true
-	}, 10*time.Second, 10*time.Millisecond, "the small one arrives, and a notice")
+	}, time.Minute, 10*time.Millisecond, "the small one arrives, and a notice")
 }
 
 // SIGKILL during concurrent deliveries loses nothing that was acknowledged, and leaves nothing half written in new/.
@@ -431,7 +431,7 @@ func TestKillLosesNothing(t *testing.T) {
 			}
 		}
 		return true
-	}, 30*time.Second, 100*time.Millisecond, "a message was acknowledged and is lost")
+	}, time.Minute, 100*time.Millisecond, "a message was acknowledged and is lost")
 	t.Logf("%d acknowledged, %d found, 0 lost", len(ledger.acked), len(found))
 }
 
@@ -543,9 +543,9 @@ func TestNextHop(t *testing.T) {
 	require.NoError(t, os.WriteFile(users, []byte("zoe@own.test:{PLAIN}secret\n"), 0o600))
 	p := start(t, dir, "-users", users, "-domains", "own.test", "-trusted", "127.0.0.0/8", "-next-hop", next.addrs["receive smtp"])
 	require.Regexp(t, "^250 ", send(t, p.addrs["receive smtp"], "alice@demo.test", "Subject: x\r\n\r\nx"))
-	require.Eventually(t, holds(filepath.Join(next.dir, "goniec-demo/mail/demo.test/alice/new/*"), "Subject: x"), 20*time.Second, 20*time.Millisecond)
+	require.Eventually(t, holds(filepath.Join(next.dir, "goniec-demo/mail/demo.test/alice/new/*"), "Subject: x"), time.Minute, 20*time.Millisecond)
 	require.Regexp(t, "^250 ", send(t, p.addrs["receive smtp"], "postmaster", "Subject: y\r\n\r\nx"))
-	require.Eventually(t, holds(filepath.Join(dir, "goniec-demo/mail/own.test/postmaster/new/*"), "Subject: y"), 20*time.Second, 20*time.Millisecond)
+	require.Eventually(t, holds(filepath.Join(dir, "goniec-demo/mail/own.test/postmaster/new/*"), "Subject: y"), time.Minute, 20*time.Millisecond)
 }
 
 // holds tells whether one of the files that a pattern names holds a text.
@@ -572,7 +572,7 @@ func TestHold(t *testing.T) {
 	require.Eventually(t, func() bool {
 		files, _ := filepath.Glob(filepath.Join(dir, "goniec-demo/mail/demo.test/alice/new/*"))
 		return len(files) == 1
-	}, 20*time.Second, 20*time.Millisecond)
+	}, time.Minute, 20*time.Millisecond)
 }
 
 // Promises about time and priority are offered to users, not to strangers, and kept: a held message waits.

@@ -29,7 +29,7 @@ func arrived(t *testing.T, p *process, user string, n int) {
 	require.Eventually(t, func() bool {
 		files, err := filepath.Glob(filepath.Join(p.dir, "goniec-demo/mail/demo.test", user, "[nc][eu][wr]", "*"))
 		return err == nil && len(files) >= n
-	}, 10*time.Second, 5*time.Millisecond)
+	}, time.Minute, 5*time.Millisecond)
 }
 
 func TestPeerCurl(t *testing.T) {

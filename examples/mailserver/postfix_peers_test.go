@@ -39,7 +39,7 @@ smtp_connection_cache_on_demand = no
 	}
 
 	inject(0, "bob@demo.test") // we are not there yet
-	require.Eventually(t, func() bool { return strings.Contains(postfix.Queue(), "refused") }, 20*time.Second, 50*time.Millisecond)
+	require.Eventually(t, func() bool { return strings.Contains(postfix.Queue(), "refused") }, time.Minute, 50*time.Millisecond)
 	p := start(t, dir, "-smtp", addr)
 	postfix.Flush()
 	arrived(t, p, "bob", 1)
@@ -52,10 +52,10 @@ smtp_connection_cache_on_demand = no
 	arrived(t, p, "alice", 2*messages) // and the bounces for nobody
 	p.interrupt(t)
 	inject(100, "bob@demo.test")
-	require.Eventually(t, func() bool { return strings.Contains(postfix.Queue(), "bob@demo.test") }, 20*time.Second, 50*time.Millisecond)
+	require.Eventually(t, func() bool { return strings.Contains(postfix.Queue(), "bob@demo.test") }, time.Minute, 50*time.Millisecond)
 	p = start(t, dir, "-smtp", addr)
 	arrived(t, p, "bob", 2+messages)
-	require.Eventually(t, func() bool { return postfix.Queue() == "" }, 20*time.Second, 50*time.Millisecond)
+	require.Eventually(t, func() bool { return postfix.Queue() == "" }, time.Minute, 50*time.Millisecond)
 
 	subjects := func(user string) map[string]int {
 		count := map[string]int{}

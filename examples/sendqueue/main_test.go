@@ -70,7 +70,7 @@ func TestKilledAndStartedAgain(t *testing.T) {
 		return cmd
 	}
 	cmd := start()
-	require.Eventually(t, func() bool { _, err := os.Stat(dir); return err == nil }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { _, err := os.Stat(dir); return err == nil }, time.Minute, time.Millisecond)
 	time.Sleep(30 * time.Millisecond)
 	require.NoError(t, cmd.Process.Kill()) // no letter has been sent yet: the server has not even greeted
 	_ = cmd.Wait()
@@ -107,7 +107,7 @@ func TestRefused(t *testing.T) {
 	go srv.Serve(l)
 	defer srv.Close()
 	server, to := l.Addr().String(), "alice@demo.test"
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	err = run(ctx, filepath.Join(t.TempDir(), "spool"), server, to, 3, io.Discard)
 	require.ErrorContains(t, err, "3 letters were refused for good")

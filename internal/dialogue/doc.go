@@ -50,5 +50,5 @@
 //
 // # Limits
 //
-// Each read and write has Target.Timeout (5 s). A line has 1 MiB, a file 99 connections.
+// Each read and write has Target.Timeout (30 s). A line has 1 MiB, a file 99 connections.
 package dialogue

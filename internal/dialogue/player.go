@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	defaultTimeout = 5 * time.Second
+	defaultTimeout = 30 * time.Second
 	maxLine        = 1 << 20
 )
 
@@ -40,7 +40,7 @@ type Target struct {
 	TLS *tls.Config
 	// Hooks are the functions that "! name args" calls. An error fails the dialogue.
 	Hooks map[string]func(args ...string) error
-	// Timeout limits each read and write. Zero means 5 seconds.
+	// Timeout limits each read and write. Zero means 30 seconds.
 	Timeout time.Duration
 }
 

@@ -105,7 +105,7 @@ func (c *client) expectClosed() {
 
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	require.Eventually(t, ok, 10*time.Second, time.Millisecond, what)
+	require.Eventually(t, ok, time.Minute, time.Millisecond, what)
 }
 
 func TestServeSeveralListeners(t *testing.T) {

@@ -22,7 +22,7 @@ type Disk struct {
 }
 
 // umountTries bounds how long Restore waits for the last user of the file system, every 20 ms.
-const umountTries = 250
+const umountTries = 1500
 
 // NewDisk makes one of some octets. It skips the test, with the reason, where that can not be had: it needs Linux, root, mkfs.ext4 and a
 // free loop device.

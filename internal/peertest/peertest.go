@@ -1,7 +1,6 @@
 package peertest
 
 import (
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -106,14 +105,15 @@ func Long(t testing.TB) {
 // LongForm reports whether GONIEC_LONG=1, for tests that do more then.
 func LongForm() bool { return os.Getenv("GONIEC_LONG") == "1" }
 
-// FreeAddr returns a loopback address with a port that was free a moment ago, for peers that cannot choose one themselves. Our own
-// servers listen on port 0 instead.
+// FreeAddr returns a loopback address with a free port, for peers that cannot choose one themselves; nothing listens there yet. On Linux
+// the port is kept until the test ends for those who name it, elsewhere another may take it first. A peer that listens
+// without SO_REUSEADDR can not have it. Our own servers listen on port 0 instead.
 func FreeAddr(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	addr, release, err := reserve()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Cleanup(release)
+	return addr.String()
 }

@@ -1,6 +1,7 @@
 package peertest
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -173,9 +174,9 @@ func TestStopTakesChildren(t *testing.T) {
 				line, _, whole := strings.Cut(p.Log(), "\n")
 				pid, _ = strconv.Atoi(line)
 				return whole
-			}, 5*time.Second, time.Millisecond)
+			}, time.Minute, time.Millisecond)
 			end(p)
-			require.Eventually(t, func() bool { return gone(pid) }, 5*time.Second, time.Millisecond)
+			require.Eventually(t, func() bool { return gone(pid) }, time.Minute, time.Millisecond)
 		})
 	}
 }
@@ -199,8 +200,17 @@ func TestCommand(t *testing.T) {
 	require.Contains(t, string(out), "input")
 }
 
+// Nobody listens at a free address; who is told of it may, again and again.
 func TestFreeAddr(t *testing.T) {
-	l, err := net.Listen("tcp", FreeAddr(t))
-	require.NoError(t, err)
-	require.NoError(t, l.Close())
+	addr := FreeAddr(t)
+	require.NotEqual(t, addr, FreeAddr(t))
+	for range 2 {
+		_, err := net.Dial("tcp", addr)
+		require.ErrorIs(t, err, syscall.ECONNREFUSED)
+		l, err := net.Listen("tcp", addr)
+		require.NoError(t, err)
+		c, err := net.Dial("tcp", addr)
+		require.NoError(t, err)
+		require.NoError(t, errors.Join(c.Close(), l.Close()))
+	}
 }

@@ -13,15 +13,15 @@ import (
 )
 
 const (
-	runTimeout  = 2 * time.Minute        // of a Command
-	portTimeout = 20 * time.Second       // of WaitPort
+	runTimeout  = 5 * time.Minute        // of a Command
+	portTimeout = time.Minute            // of WaitPort
 	portPoll    = 10 * time.Millisecond  // between two attempts of WaitPort
 	stopTimeout = 5 * time.Second        // between asking a peer to end and killing it
 	logTail     = 16 << 10               // octets of the log shown for a failed test
 	waitDelay   = 500 * time.Millisecond // for output pipes held open by a child
 )
 
-// Command prepares a program that runs to its end, such as curl: in a temporary folder, limited to two minutes, killed with its children when
+// Command prepares a program that runs to its end, such as curl: in a temporary folder, limited to five minutes, killed with its children when
 // the time is up. Run it with Run, Output or CombinedOutput.
 func Command(t testing.TB, program string, args ...string) *exec.Cmd {
 	t.Helper()
@@ -120,7 +120,7 @@ func (p *Process) Err() error {
 	return p.err
 }
 
-// WaitPort returns when addr accepts connections. It fails the test when the peer ends before or 20 seconds have passed.
+// WaitPort returns when addr accepts connections. It fails the test when the peer ends before or a minute has passed.
 func (p *Process) WaitPort(addr string) {
 	p.t.Helper()
 	for start := time.Now(); ; time.Sleep(portPoll) {

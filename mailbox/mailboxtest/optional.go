@@ -161,7 +161,7 @@ func testQuota(f *fixture) {
 	b.fill(1)
 	_, err = b.Append(f.ctx, strings.NewReader("x"), mailbox.AppendOptions{})
 	require.ErrorIs(f, err, mailbox.ErrOverQuota)
-	_, err = mailbox.Copy(f.ctx, f.acc, "INBOX", mailbox.UIDs(uids[0]), "INBOX")
+	_, err = mailbox.Copy(f.ctx, f.acc, "INBOX", 0, mailbox.UIDs(uids[0]), "INBOX")
 	require.ErrorIs(f, err, mailbox.ErrOverQuota)
 	require.Len(f, b.uids(), 3)
 	_, err = b.Expunge(f.ctx, mailbox.UIDs(uids[0]))
@@ -191,7 +191,7 @@ func testQuotaAll(f *fixture) {
 	_, err := mailbox.AppendAll(f.ctx, b.Mailbox, newMessages(
 		mailbox.NewMessage{Msg: strings.NewReader("a")}, mailbox.NewMessage{Msg: strings.NewReader("b")}))
 	require.ErrorIs(f, err, mailbox.ErrOverQuota)
-	_, err = mailbox.Copy(f.ctx, f.acc, "INBOX", mailbox.AllUIDs(), "INBOX")
+	_, err = mailbox.Copy(f.ctx, f.acc, "INBOX", 0, mailbox.AllUIDs(), "INBOX")
 	require.ErrorIs(f, err, mailbox.ErrOverQuota)
 	require.Len(f, b.uids(), 2)
 }

@@ -139,9 +139,9 @@ func (s *Server) Messages() []Message {
 }
 
 // waitTime is how long Wait waits.
-const waitTime = 5 * time.Second
+const waitTime = 30 * time.Second
 
-// Wait returns the messages as soon as there are n or more, and ends the test if that takes longer than 5 s. It is for the
+// Wait returns the messages as soon as there are n or more, and ends the test if that takes longer than 30 s. It is for the
 // goroutine of the test.
 func (s *Server) Wait(n int) []Message {
 	s.t.Helper()
