@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -55,7 +56,7 @@ func saying(t testing.TB, lines ...string) goniec.RouteHost {
 			if err != nil {
 				return
 			}
-			_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+			_ = c.SetDeadline(time.Now().Add(time.Minute))
 			buf := make([]byte, 4096)
 			for _, line := range lines {
 				_, _ = io.WriteString(c, line+"\r\n")
@@ -262,7 +263,7 @@ func TestDialSlowAddress(t *testing.T) {
 	start := time.Now()
 	c, err := d.DialHost(t.Context(), host)
 	require.NoError(t, err)
-	require.Less(t, time.Since(start), 5*time.Second)
+	require.Less(t, time.Since(start), time.Minute)
 	require.EqualValues(t, 1, ended.Load())
 	require.NoError(t, c.Quit(t.Context()))
 }
@@ -310,7 +311,7 @@ func TestClientContext(t *testing.T) {
 			require.Equal(t, name == "end", e.Sent)
 			require.NoError(t, c.SetReadDeadline(time.Now().Add(time.Minute)))
 			_, err = io.Copy(io.Discard, c)
-			require.False(t, errors.Is(err, context.DeadlineExceeded), "the socket is still open: %v", err)
+			require.False(t, errors.Is(err, os.ErrDeadlineExceeded), "the socket is still open: %v", err)
 		})
 	}
 }

@@ -68,7 +68,7 @@ func TestT08_HandshakeStall(t *testing.T) {
 		time.Sleep(5 * time.Millisecond)
 	}
 	require.Zero(t, c.reply())
-	require.Less(t, time.Since(begin), 2*time.Second)
+	require.Less(t, time.Since(begin), 9*time.Second, "the default is 10 s")
 }
 
 // A03: what one connection sends in AUTH does not hurt another.
@@ -164,9 +164,10 @@ func TestPipelinedBehindRefusedMail(t *testing.T) {
 
 // R06: with all places taken by a Deliverer that hangs, further mail is asked to come again, and goroutines do not pile up.
 func TestR06_BlockedDeliverer(t *testing.T) {
-	free := make(chan struct{})
+	free, in := make(chan struct{}), make(chan struct{}, 10)
 	blocked := goniec.DelivererFunc(func(_ context.Context, _ *goniec.Envelope, msg io.Reader) error {
 		_, err := io.Copy(io.Discard, msg)
+		in <- struct{}{}
 		<-free
 		return err
 	})
@@ -179,6 +180,9 @@ func TestR06_BlockedDeliverer(t *testing.T) {
 		_, err := io.WriteString(c, ".\r\n")
 		require.NoError(t, err)
 		stuck = append(stuck, c)
+	}
+	for range stuck {
+		<-in
 	}
 	before := runtime.NumGoroutine()
 	for range 50 {

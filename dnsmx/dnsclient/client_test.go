@@ -175,7 +175,7 @@ func TestCancelWhileAsking(t *testing.T) {
 	begin := time.Now()
 	_, _, err := c.LookupMX(ctx, "example.org")
 	require.ErrorIs(t, err, context.Canceled)
-	require.Less(t, time.Since(begin), 5*time.Second)
+	require.Less(t, time.Since(begin), time.Minute)
 }
 
 // The second server answers when the first is dead.

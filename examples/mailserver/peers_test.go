@@ -106,7 +106,7 @@ with smtplib.SMTP(*host(submit)) as s:
 with smtplib.LMTP(*host(lmtp)) as s:
     s.send_message(m)
 import glob, time
-for i in range(500):
+for i in range(6000):
     if len(glob.glob(maildir + "/[nc][eu][wr]/*")) == 4: break
     time.sleep(0.01)
 p = poplib.POP3(*host(pop3))
