@@ -18,6 +18,7 @@ import (
 
 	"github.com/goniec-mail/goniec"
 	"github.com/goniec-mail/goniec/auth"
+	"github.com/goniec-mail/goniec/internal/peertest"
 	"github.com/goniec-mail/goniec/smtp"
 )
 
@@ -36,11 +37,9 @@ func listen(t testing.TB, rec *recorder, change func(*smtp.Server)) (*smtp.Serve
 
 // nowhere is a host that nobody listens on.
 func nowhere(t testing.TB) goniec.RouteHost {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	h, err := smtp.ParseHost(peertest.FreeAddr(t), 0)
 	require.NoError(t, err)
-	defer l.Close()
-	h := hostAt(l.Addr(), goniec.TLSNone)
-	h.Name = "nowhere.example.org"
+	h.Name, h.TLS = "nowhere.example.org", goniec.TLSNone
 	return h
 }
 
