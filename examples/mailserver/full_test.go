@@ -174,6 +174,7 @@ func ballast(t *testing.T, dir string, stop chan struct{}) {
 // being; reading and deleting go on; when there is room again everything works, without a restart; and at the
 // end all that was acknowledged is there, whole, and nothing is left of what was refused.
 func TestF05_FullUnderLoad(t *testing.T) {
+	t.Parallel()
 	full := time.Second
 	if peertest.LongForm() {
 		full = time.Minute

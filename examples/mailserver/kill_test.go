@@ -22,6 +22,7 @@ import (
 
 // SIGKILL during concurrent deliveries loses nothing that was acknowledged, and leaves nothing half written in new/.
 func TestKillLosesNothing(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	cycles := 2
 	if peertest.LongForm() {

@@ -17,6 +17,7 @@ import (
 
 // Who submits sends as himself, an address extension included (553 5.7.1); on the port for other servers nobody is asked.
 func TestSubmissionSender(t *testing.T) {
+	t.Parallel()
 	p := start(t, t.TempDir())
 	login := "AUTH PLAIN AGFsaWNlQGRlbW8udGVzdABhbGljZQ=="
 	for from, want := range map[string]string{
@@ -32,6 +33,7 @@ func TestSubmissionSender(t *testing.T) {
 
 // RFC 5321 §4.5.1: mail to postmaster, with our domains and without one, arrives in a mailbox.
 func TestPostmasterIsReachable(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	users := filepath.Join(dir, "users")
 	require.NoError(t, os.WriteFile(users, []byte("zoe@own.test:{PLAIN}secret\n"), 0o600))
@@ -63,6 +65,7 @@ func TestPostmasterIsReachable(t *testing.T) {
 
 // S16: forms in which relays were tricked; none may reach an outside recipient.
 func TestS16_NoOpenRelay(t *testing.T) {
+	t.Parallel()
 	p := start(t, t.TempDir())
 	us, far := "demo.test", "far.example"
 	for _, from := range []string{"", "you@" + us, "postmaster@localhost", "x@[127.0.0.1]", "you@" + far} {
@@ -83,6 +86,7 @@ func TestS16_NoOpenRelay(t *testing.T) {
 
 // S17: a message that went round too often is refused, and so is one that was here before.
 func TestS17_Loops(t *testing.T) {
+	t.Parallel()
 	p := start(t, t.TempDir())
 	hops := strings.Repeat("Received: by x; Thu, 1 Jan 2026 00:00:00 +0000\r\n", 100)
 	require.Regexp(t, "^554 5.4.6", send(t, p.addrs["receive smtp"], "alice@demo.test", hops+"Received: once more\r\n\r\nx"))
@@ -93,6 +97,7 @@ func TestS17_Loops(t *testing.T) {
 
 // S19: a thousand unknown recipients are refused at RCPT, and the session survives them.
 func TestS19_UnknownRecipients(t *testing.T) {
+	t.Parallel()
 	p := start(t, t.TempDir())
 	lines := []string{"EHLO test", "MAIL FROM:<you@example.org>"}
 	for i := range 1000 {
@@ -105,6 +110,7 @@ func TestS19_UnknownRecipients(t *testing.T) {
 
 // Promises about time and priority are offered to users, not to strangers, and kept: a held message waits.
 func TestSubmissionPromises(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	p := start(t, dir)
 	dial := func(service string) (*textproto.Conn, string) {

@@ -17,6 +17,7 @@ import (
 
 // The command line looks after the queue of a running server, and of one that is stopped.
 func TestQueueVerbs(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	p := start(t, dir, "-hold")
 	data := filepath.Join(dir, "goniec-demo")
@@ -70,6 +71,7 @@ func TestQueueVerbs(t *testing.T) {
 
 // Mail is submitted by command, tried by domain, sent another way, and given up; through a socket elsewhere, which the command finds.
 func TestQueueSubmit(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	socket := filepath.Join(dir, "c.sock")
 	p := start(t, dir, "-hold", "-control", socket)
