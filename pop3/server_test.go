@@ -27,16 +27,17 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/goniec-mail/goniec"
 	"github.com/goniec-mail/goniec/auth"
 	"github.com/goniec-mail/goniec/internal/dialogue"
 	"github.com/goniec-mail/goniec/mailbox"
 	"github.com/goniec-mail/goniec/pop3"
+
+	"github.com/goniec-mail/goniec/internal/leaktest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.VerifyTestMain(m) }
 
 // users is an Authenticator in memory.
 type users map[string]string

@@ -15,12 +15,13 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/goniec-mail/goniec/internal/crlf"
+
+	"github.com/goniec-mail/goniec/internal/leaktest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.VerifyTestMain(m) }
 
 // toy is a line server with a small language.
 type toy struct {

@@ -13,10 +13,11 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
+
+	"github.com/goniec-mail/goniec/internal/leaktest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.VerifyTestMain(m) }
 
 // echo is a protocol of lines: each comes back, QUIT ends, SHUT is what shutdown says.
 func echo(ctx context.Context, c *Conn) {
