@@ -58,7 +58,7 @@ func TestF06Refusals(t *testing.T) {
 			require.False(t, lstat(t, d, name).IsDir())
 		}
 	}
-	require.Less(t, time.Since(begin), 10*time.Second, "a FIFO made us wait")
+	require.Less(t, time.Since(begin), time.Minute, "a FIFO made us wait")
 	_, err = faultfs.Sub(d, "dirlink/victim")
 	require.ErrorIs(t, err, faultfs.ErrNotDir)
 
@@ -119,7 +119,9 @@ func TestF06SwapRace(t *testing.T) {
 	wg.Go(func() { swapUntil(t, stop, at) })
 	d := openDir(t, faultfs.OS{}, path)
 	opened, refused := 0, 0
-	for end := time.Now().Add(raceTime()); time.Now().Before(end); {
+	end := time.Now().Add(raceTime())
+	atMost := end.Add(time.Minute) // a slow machine sees both outcomes later
+	for now := time.Now(); now.Before(end) || opened*refused == 0 && now.Before(atMost); now = time.Now() {
 		f, err := d.OpenFile("f", os.O_WRONLY|os.O_APPEND, 0)
 		if err == nil {
 			opened++

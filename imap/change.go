@@ -330,11 +330,8 @@ func (c *conn) copyBy(ctx context.Context, by numbering) error {
 	if uids.Empty() {
 		return c.destination(ctx, to)
 	}
-	if err := c.sameName(ctx); err != nil {
-		return err
-	}
 	stop := c.working()
-	res, err := mailbox.Copy(ctx, c.account, c.box.name, uids, to)
+	res, err := mailbox.Copy(ctx, c.account, c.box.name, c.box.view.State().UIDValidity, uids, to)
 	stop()
 	if err != nil {
 		return c.copyFailed(ctx, err)
@@ -344,32 +341,20 @@ func (c *conn) copyBy(ctx context.Context, by numbering) error {
 	return nil
 }
 
-// sameName makes sure that the name of the selected mailbox, by which COPY and MOVE find their source, still names it: somebody may have
-// renamed it and made another one of that name, whose messages have the same UIDs.
-func (c *conn) sameName(ctx context.Context) error {
-	mb, err := c.account.Open(ctx, c.box.name)
-	var ch *mailbox.Changes
-	if err == nil {
-		ch, err = mb.Changes(ctx, mailbox.Latest)
-		_ = mb.Close()
-	}
-	is := c.box.view.State()
-	switch {
-	case err == nil && ch.State.UIDValidity == is.UIDValidity && ch.State.ID == is.ID:
-		return nil
-	case err != nil && !errors.Is(err, mailbox.ErrNotFound):
-		return failed(err)
-	}
-	c.bye("", "the selected mailbox was renamed or deleted")
-	return mailbox.ErrNotFound
-}
-
-// copyFailed tells a destination that lacks from a source that does.
+// copyFailed tells a destination that lacks from a source that does. The store finds the source by its name, too: where somebody
+// has renamed or deleted the selected mailbox, perhaps made another of its name, the session is at its end.
 func (c *conn) copyFailed(ctx context.Context, err error) error {
+	lost := errors.Is(err, mailbox.ErrUIDValidity)
 	if errors.Is(err, mailbox.ErrNotFound) {
-		if _, e := c.box.mb.Changes(ctx, mailbox.Latest); e != nil {
-			return failed(err)
+		mb, e := c.account.Open(ctx, c.box.name)
+		if e == nil {
+			_ = mb.Close()
 		}
+		lost = errors.Is(e, mailbox.ErrNotFound)
+	}
+	if lost {
+		c.bye("", "the selected mailbox was renamed or deleted")
+		return mailbox.ErrNotFound
 	}
 	return tryCreate(err)
 }
@@ -398,11 +383,8 @@ func (c *conn) moveBy(ctx context.Context, by numbering) error {
 	if to == c.box.name {
 		return no("CANNOT", "source and destination are the same mailbox")
 	}
-	if err := c.sameName(ctx); err != nil {
-		return err
-	}
 	stop := c.working()
-	res, err := mailbox.Move(ctx, c.account, c.box.name, uids, to)
+	res, err := mailbox.Move(ctx, c.account, c.box.name, c.box.view.State().UIDValidity, uids, to)
 	stop()
 	if err != nil {
 		return c.copyFailed(ctx, err)

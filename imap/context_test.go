@@ -105,8 +105,7 @@ func TestContextModel(t *testing.T) {
 			c.run("NOOP")
 		}
 	}
-	time.Sleep(20 * time.Millisecond) // what is pushed is pushed
-	c.run("NOOP")
+	c.run("NOOP") // tells what was not pushed yet
 	for _, tag := range numberedTags {
 		want := map[uint32]bool{}
 		program := searches[tag][strings.LastIndex(searches[tag], ")")+1:]

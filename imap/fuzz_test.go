@@ -36,7 +36,7 @@ func converse(t testing.TB, input string, n int) string {
 	c, err := net.Dial("tcp", l.Addr().String())
 	require.NoError(t, err)
 	defer c.Close()
-	require.NoError(t, c.SetDeadline(time.Now().Add(20*time.Second)))
+	require.NoError(t, c.SetDeadline(time.Now().Add(3*time.Minute)))
 	go func() {
 		for rest := input; rest != ""; {
 			m := min(n, len(rest))

@@ -111,7 +111,7 @@ func TestI03_EveryCommand(t *testing.T) {
 		}
 	})
 	require.Less(t, grown, int64(4<<20))
-	require.Less(t, time.Since(start), 20*time.Second)
+	require.Less(t, time.Since(start), 2*time.Minute) // 1 s on an idle machine; what is not linear takes far longer for one
 }
 
 // I02: what one command has read is gone when the command is over, refused or not.
@@ -163,7 +163,7 @@ func TestI09_TenThousandMailboxes(t *testing.T) {
 	for _, pattern := range []string{"*%*%*%*%ab", "*a*a*a*a*a*a*a*a*b", "%%%%%%%%%%%%%%%%b"} {
 		require.Empty(t, c.ok(`LIST "" "`+pattern+`"`))
 	}
-	require.Less(t, time.Since(start), 10*time.Second)
+	require.Less(t, time.Since(start), 2*time.Minute) // 1 s on an idle machine; with backtracking hours
 }
 
 // I14: the time that a client may be silent is what the RFC demands, unless somebody sets it lower.
@@ -188,7 +188,7 @@ func TestT01_Split(t *testing.T) {
 				return
 			}
 			defer nc.Close()
-			_ = nc.SetDeadline(time.Now().Add(20 * time.Second))
+			_ = nc.SetDeadline(time.Now().Add(3 * time.Minute))
 			_, _ = io.WriteString(nc, text[:cut])
 			time.Sleep(10 * time.Millisecond)
 			_, _ = io.WriteString(nc, text[cut:])
@@ -288,14 +288,16 @@ func TestR04_ShutdownDuringAppends(t *testing.T) {
 			}
 		})
 	}
-	time.Sleep(100 * time.Millisecond)
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	require.Eventually(t, func() bool { // all are at work
+		mu.Lock()
+		defer mu.Unlock()
+		return len(acked) >= 20
+	}, time.Minute, time.Millisecond)
+	time.Sleep(50 * time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	start := time.Now()
 	require.NoError(t, f.Shutdown(ctx))
-	require.Less(t, time.Since(start), 10*time.Second)
 	wg.Wait()
-	require.NotEmpty(t, acked)
 	texts, _ := f.messages(t, "alice", "INBOX")
 	all := strings.Join(texts, "")
 	for id := range acked {

@@ -36,7 +36,7 @@ func dial(t testing.TB, addr string) *client {
 	nc, err := net.Dial("tcp", addr)
 	require.NoError(t, err)
 	t.Cleanup(func() { nc.Close() })
-	require.NoError(t, nc.SetDeadline(time.Now().Add(60*time.Second)))
+	require.NoError(t, nc.SetDeadline(time.Now().Add(3*time.Minute))) // so that a hang is told, on a slow machine too
 	c := newClient(t, nc)
 	c.line()
 	return c
@@ -209,7 +209,7 @@ func TestI04_Sets(t *testing.T) {
 	require.Len(t, c.ok("FETCH *:1 UID"), 10)
 	c.ok("SEARCH RETURN (SAVE) ALL")
 	require.Len(t, c.ok("FETCH $ UID"), 10)
-	require.Less(t, time.Since(start), 5*time.Second)
+	require.Less(t, time.Since(start), time.Minute) // 0.1 s; who counts what a set names takes many
 }
 
 // I05: odd sections are answered in bounded form.
@@ -287,7 +287,7 @@ func (hugeMail) Notify(context.Context, string) <-chan struct{} { return nil }
 func TestI06_ClientThatDoesNotRead(t *testing.T) {
 	f := newFixture(t)
 	f.Store = mailbox.FromSource(hugeMail{})
-	f.WriteTimeout = 300 * time.Millisecond
+	f.WriteTimeout = time.Second // a write that could go on at once must not be that late
 	c := login(t, f.start(t))
 	c.ok("SELECT INBOX")
 	grown := heapGrowth(func() {
@@ -296,7 +296,7 @@ func TestI06_ClientThatDoesNotRead(t *testing.T) {
 		time.Sleep(150 * time.Millisecond)
 	})
 	require.Less(t, grown, int64(1<<20))
-	require.Eventually(t, func() bool { return f.Stats().Conns == 0 }, 10*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return f.Stats().Conns == 0 }, time.Minute, 10*time.Millisecond)
 }
 
 // I09: matching is linear in the name, whatever the pattern.
@@ -312,7 +312,7 @@ func TestI09_Patterns(t *testing.T) {
 		_, tagged := c.do(`LIST "" "` + p + `"`)
 		require.Regexp(t, "^OK", tagged)
 	}
-	require.Less(t, time.Since(start), 10*time.Second)
+	require.Less(t, time.Since(start), 2*time.Minute) // 2 s under load; what is not linear takes hours
 	_, tagged := c.do(`LIST "" "` + strings.Repeat("*", 4097) + `"`)
 	require.Regexp(t, "^BAD", tagged)
 	require.Len(t, c.ok(`LIST "" "aaa%9"`), 100)
@@ -360,8 +360,7 @@ func TestI14_ManyIdle(t *testing.T) {
 		require.Equal(t, "+ idling\r\n", c.line())
 		clients[i] = c
 	}
-	goroutines := runtime.NumGoroutine()
-	require.Less(t, goroutines, n+n/2+50, "one goroutine a session")
+	require.Eventually(t, func() bool { return runtime.NumGoroutine() < n+n/2+50 }, time.Minute, 10*time.Millisecond, "one goroutine a session")
 	f.deliver(t, "alice", "INBOX", plainMail)
 	for _, c := range clients {
 		require.Equal(t, "* 1 EXISTS\r\n", c.line())
@@ -376,10 +375,11 @@ func TestI14_ManyIdle(t *testing.T) {
 // I14: a client that never says DONE, or says something else, does not stay for ever.
 func TestI14_IdleEnds(t *testing.T) {
 	f := newFixture(t)
-	f.IdleTimeout = 100 * time.Millisecond
-	c := login(t, f.start(t))
-	_, err := io.WriteString(c, "i IDLE\r\n")
+	f.IdleTimeout = 500 * time.Millisecond
+	c := dial(t, f.start(t))
+	_, err := io.WriteString(c, "a LOGIN alice secret\r\ni IDLE\r\n") // at once: the time for IDLE runs from the login on
 	require.NoError(t, err)
+	require.Regexp(t, "^a OK", c.line())
 	require.Equal(t, "+ idling\r\n", c.line())
 	require.Regexp(t, `^\* BYE`, c.line())
 	_, err = c.r.ReadByte()
@@ -432,7 +432,7 @@ func TestR01_Slowloris(t *testing.T) {
 		c := dial(t, addr)
 		_, err := io.WriteString(c, start)
 		require.NoError(t, err)
-		stop := time.Now().Add(10 * time.Second)
+		stop := time.Now().Add(time.Minute)
 		for err == nil && time.Now().Before(stop) {
 			_, err = io.WriteString(c, "x")
 			time.Sleep(20 * time.Millisecond)
@@ -451,7 +451,7 @@ func TestR04_Shutdown(t *testing.T) {
 	_, err := io.WriteString(idle, "i IDLE\r\n")
 	require.NoError(t, err)
 	require.Equal(t, "+ idling\r\n", idle.line())
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	require.NoError(t, f.Shutdown(ctx))
 	for _, c := range []*client{plain, idle} {
@@ -521,7 +521,7 @@ func TestR06_BlockedStore(t *testing.T) {
 		_, err := io.WriteString(c, "a LOGIN alice secret\r\n")
 		require.NoError(t, err)
 	}
-	require.Eventually(t, func() bool { return waiting.Load() == 20 }, 5*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return waiting.Load() == 20 }, time.Minute, 5*time.Millisecond)
 	nc, err := net.Dial("tcp", addr)
 	require.NoError(t, err)
 	defer nc.Close()
@@ -564,7 +564,7 @@ func TestL01_NothingLeaks(t *testing.T) {
 	require.NotContains(t, string(got), "/var/mail")
 	require.NotContains(t, string(got), "\x1b")
 	require.Contains(t, string(got), "d NO [UNAVAILABLE] temporary failure ")
-	require.Eventually(t, func() bool { return strings.Contains(f.log.String(), "session") }, 5*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return strings.Contains(f.log.String(), "session") }, time.Minute, 5*time.Millisecond)
 	log := f.log.String()
 	require.Contains(t, log, "disk on fire")
 	require.NotContains(t, log, "secret")

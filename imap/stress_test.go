@@ -269,7 +269,7 @@ func trackStates(t *testing.T, f *fixture, begin func(i int, c *tracker)) {
 	trackers := make([]*tracker, 10)
 	for i := range trackers {
 		c := &tracker{client: login(t, addr), rng: rand.New(rand.NewPCG(seed, uint64(i))), flags: map[uint32]string{}, silent: map[uint32]bool{}}
-		require.NoError(t, c.SetDeadline(until.Add(time.Minute)))
+		require.NoError(t, c.SetDeadline(until.Add(3*time.Minute)))
 		if i%3 == 0 {
 			c.qresync = true
 			c.ok("ENABLE QRESYNC")

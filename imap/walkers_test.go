@@ -185,7 +185,7 @@ func (c *walker) connect() error {
 	if err != nil {
 		return errLost
 	}
-	_ = nc.SetDeadline(time.Now().Add(time.Minute))
+	_ = nc.SetDeadline(time.Now().Add(3 * time.Minute))
 	c.note("-- connected")
 	c.client, c.uids, c.box, c.name, c.silent = newClient(c.w.t, nc), nil, nil, "", map[uint32]bool{}
 	if l, err := c.read(); err != nil || strings.HasPrefix(l, "* BYE") {

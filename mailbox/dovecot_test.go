@@ -51,7 +51,7 @@ func dovecotAsk(t *testing.T, folders [][]string, commands []string) [][]string 
 		}
 	}
 	in.WriteString("z LOGOUT\r\n")
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, program, "-c", conf, "exec", "imap")
 	cmd.Env = append(os.Environ(), "USER=nobody", "HOME="+dir, "TZ=UTC")

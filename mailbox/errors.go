@@ -20,4 +20,9 @@ var (
 	ErrGone         = errors.New("message was expunged") // IMAP: NO [EXPUNGEISSUED]
 	ErrInUse        = errors.New("mailbox is locked by another session")
 	ErrUIDRange     = errors.New("mailbox has used up its UIDs")
+
+	// ErrUIDValidity: UIDs were given that do not mean what they meant, as the folder got another UIDVALIDITY, or its name
+	// another folder. Nothing was done. View.Poll answers it when every UID and number that the client knows is void:
+	// RFC 9051 has no way to say so in a session but to end it.
+	ErrUIDValidity = errors.New("UIDVALIDITY of the mailbox changed")
 )

@@ -112,7 +112,7 @@ func ExampleWithSharing() {
 		check(err)
 		fmt.Println(info.Name, rights)
 	}
-	_, err = mailbox.Move(ctx, bob, "Other Users/joe@example.org/Projects", mailbox.AllUIDs(), "INBOX")
+	_, err = mailbox.Move(ctx, bob, "Other Users/joe@example.org/Projects", 0, mailbox.AllUIDs(), "INBOX")
 	fmt.Println(err)
 	// Output:
 	// INBOX lrswipkxtea

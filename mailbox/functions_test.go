@@ -154,7 +154,7 @@ func TestInterceptOps(t *testing.T) {
 		yield(mailbox.NewMessage{Msg: strings.NewReader("123")}, nil)
 	})
 	require.NoError(t, err)
-	_, err = mailbox.Copy(ctx, a, "inbox", mailbox.UIDs(1), "Inbox")
+	_, err = mailbox.Copy(ctx, a, "inbox", 0, mailbox.UIDs(1), "Inbox")
 	require.NoError(t, err)
 	type short struct {
 		kind           mailbox.OpKind
@@ -294,16 +294,16 @@ func TestI15_FallbackFailures(t *testing.T) {
 		return ch.State.Messages
 	}
 	a.boxes["to"].failAppend = 3
-	_, err = mailbox.Copy(ctx, a, "INBOX", mailbox.AllUIDs(), "to")
+	_, err = mailbox.Copy(ctx, a, "INBOX", 0, mailbox.AllUIDs(), "to")
 	require.ErrorIs(t, err, errDisk)
 	require.Zero(t, count(to))
 	a.boxes["INBOX"].failExpunge = mailbox.ErrForbidden
-	_, err = mailbox.Move(ctx, a, "INBOX", mailbox.AllUIDs(), "to")
+	_, err = mailbox.Move(ctx, a, "INBOX", 0, mailbox.AllUIDs(), "to")
 	require.ErrorIs(t, err, mailbox.ErrForbidden)
 	require.Zero(t, count(to), "a move that can not end is no copy")
 	require.Equal(t, 5, count(from))
 	a.boxes["to"].failExpunge, a.boxes["to"].failAppend, a.boxes["to"].appends = mailbox.ErrReadOnly, 2, 0
-	_, err = mailbox.Copy(ctx, a, "INBOX", mailbox.AllUIDs(), "to")
+	_, err = mailbox.Copy(ctx, a, "INBOX", 0, mailbox.AllUIDs(), "to")
 	require.ErrorIs(t, err, errDisk)
 	require.ErrorIs(t, err, mailbox.ErrReadOnly, "what could not be taken back is told")
 	// A context that ends in the middle must not keep the copies there.
@@ -335,7 +335,7 @@ func TestCopyKeywords(t *testing.T) {
 			require.NoError(t, err)
 			_, err = m.Append(t.Context(), strings.NewReader("x"), mailbox.AppendOptions{Flags: mailbox.FlagList{Keywords: []string{"a", "b"}}})
 			require.NoError(t, err)
-			_, err = mailbox.Copy(t.Context(), a, "INBOX", mailbox.AllUIDs(), "to")
+			_, err = mailbox.Copy(t.Context(), a, "INBOX", 0, mailbox.AllUIDs(), "to")
 			require.NoError(t, err)
 			ch, err := to.Changes(t.Context(), 0)
 			require.NoError(t, err)
@@ -466,7 +466,7 @@ func TestI11_MoveRaced(t *testing.T) {
 	acc, m := openInbox(t, mailbox.NewMemory())
 	appendN(t, m, 3)
 	require.NoError(t, acc.Create(t.Context(), "to", mailbox.CreateOptions{}))
-	res, err := mailbox.Move(t.Context(), racedAccount{acc}, "INBOX", mailbox.AllUIDs(), "to")
+	res, err := mailbox.Move(t.Context(), racedAccount{acc}, "INBOX", 0, mailbox.AllUIDs(), "to")
 	require.NoError(t, err)
 	require.Equal(t, []mailbox.UID{1, 3}, res.Source)
 	to, err := acc.Open(t.Context(), "to")
@@ -520,7 +520,7 @@ func TestI15_MoveInDoubt(t *testing.T) {
 			acc, m := openInbox(t, mailbox.NewMemory())
 			appendN(t, m, 3)
 			require.NoError(t, acc.Create(t.Context(), "to", mailbox.CreateOptions{}))
-			_, err := mailbox.Move(t.Context(), doubtfulAccount{acc, c.does, c.err}, "INBOX", mailbox.AllUIDs(), "to")
+			_, err := mailbox.Move(t.Context(), doubtfulAccount{acc, c.does, c.err}, "INBOX", 0, mailbox.AllUIDs(), "to")
 			require.ErrorIs(t, err, c.err)
 			to, err := acc.Open(t.Context(), "to")
 			require.NoError(t, err)
@@ -569,7 +569,7 @@ func TestI15_MoveCancelled(t *testing.T) {
 	appendN(t, m, 1)
 	require.NoError(t, acc.Create(t.Context(), "to", mailbox.CreateOptions{}))
 	ctx, cancel := context.WithCancel(t.Context())
-	_, err := mailbox.Move(ctx, cancellingAccount{acc, cancel}, "INBOX", mailbox.AllUIDs(), "to")
+	_, err := mailbox.Move(ctx, cancellingAccount{acc, cancel}, "INBOX", 0, mailbox.AllUIDs(), "to")
 	require.ErrorIs(t, err, context.Canceled)
 	to, err := acc.Open(t.Context(), "to")
 	require.NoError(t, err)

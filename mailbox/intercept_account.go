@@ -58,28 +58,28 @@ func (i *interceptAccount) Rename(ctx context.Context, from, to string) error {
 	return i.ask(ctx, OpRename, from, to, func(ctx context.Context) error { return i.a.Rename(ctx, from, to) })
 }
 
-func (i *interceptAccount) Copy(ctx context.Context, from string, uids UIDSet, to string) (CopyResult, error) {
+func (i *interceptAccount) Copy(ctx context.Context, from string, validity uint32, uids UIDSet, to string) (CopyResult, error) {
 	c, err := option[Copier](i.a)
 	if err != nil {
 		return CopyResult{}, err
 	}
-	return i.transfer(ctx, OpCopy, from, uids, to, c.Copy)
+	return i.transfer(ctx, OpCopy, from, validity, uids, to, c.Copy)
 }
 
-func (i *interceptAccount) Move(ctx context.Context, from string, uids UIDSet, to string) (CopyResult, error) {
+func (i *interceptAccount) Move(ctx context.Context, from string, validity uint32, uids UIDSet, to string) (CopyResult, error) {
 	m, err := option[Mover](i.a)
 	if err != nil {
 		return CopyResult{}, err
 	}
-	return i.transfer(ctx, OpMove, from, uids, to, m.Move)
+	return i.transfer(ctx, OpMove, from, validity, uids, to, m.Move)
 }
 
-func (i *interceptAccount) transfer(ctx context.Context, kind OpKind, from string, uids UIDSet, to string,
-	do func(context.Context, string, UIDSet, string) (CopyResult, error),
+func (i *interceptAccount) transfer(ctx context.Context, kind OpKind, from string, validity uint32, uids UIDSet, to string,
+	do func(context.Context, string, uint32, UIDSet, string) (CopyResult, error),
 ) (res CopyResult, err error) {
 	op := Op{Kind: kind, User: i.user, Name: CanonicalName(from), To: CanonicalName(to), UIDs: uids}
 	err = i.f.call(ctx, op, func(ctx context.Context) (err error) {
-		res, err = do(ctx, from, uids, to)
+		res, err = do(ctx, from, validity, uids, to)
 		return err
 	})
 	return orZero(res, err)

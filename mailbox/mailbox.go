@@ -31,7 +31,8 @@ type Account interface {
 	// Create makes a folder, and parents that lack if the store needs them; ErrExists when it is there.
 	Create(ctx context.Context, name string, opts CreateOptions) error
 	// Delete removes a folder with all its messages, not its children. INBOX can not be deleted
-	// (ErrCannot). A folder made again under the name gets a higher UIDVALIDITY.
+	// (ErrCannot). A folder made again under the name gets a higher UIDVALIDITY. No two folders of an account have the
+	// same one: by it Copy and Move know a folder that got another's name.
 	Delete(ctx context.Context, name string) error
 	// Rename renames a folder and its children, in one step as far as the store can; UIDs and
 	// UIDVALIDITY stay. ErrExists when the new name is taken. INBOX can not be renamed by this
@@ -47,6 +48,10 @@ type Account interface {
 // a power loss. When it returns an error, the effect is whole or absent, never half. When the process
 // dies before it returns, that holds for each message by itself: of several, some may be changed.
 // A context that ends makes a call return its cause; nothing is half done.
+//
+// UIDs that a handle is given mean what they meant in its last Changes: where the folder has got another UIDVALIDITY since,
+// or another program has put another folder into its place, Read, SetFlags and Expunge answer ErrUIDValidity, or
+// ErrNotFound, until Changes is asked again.
 type Mailbox interface {
 	// Changes gives one consistent snapshot: the folder's State, the messages whose mod-sequence
 	// is above since, and the UIDs expunged after since. Changes(ctx, 0) lists the folder;
@@ -101,7 +106,7 @@ type CreateOptions struct {
 
 // State describes a folder at one moment.
 type State struct {
-	UIDValidity uint32 // never 0; rises when UIDs can not be kept (RFC 9051 §2.3.1.1)
+	UIDValidity uint32 // never 0; no other folder's of the account; rises when UIDs can not be kept (RFC 9051 §2.3.1.1)
 	UIDNext     UID    // above every UID ever given under this UIDVALIDITY
 	ModSeq      ModSeq // HIGHESTMODSEQ (RFC 7162): at least 1, rises with every change
 

@@ -38,6 +38,7 @@ func NewMemory() *Memory { return &Memory{} }
 
 const (
 	defaultMemoryMessage = 50 << 20
+	highValidity         = 4_000_000_000 // Unix time in the year 2096
 	defaultMemoryHistory = 1000
 )
 
@@ -74,6 +75,16 @@ func (s *Memory) newFolder(a *memoryAccount, name string, use SpecialUse) *memor
 	return &memoryFolder{
 		account: a, name: name, use: use, id: fmt.Sprintf("F%d", s.ids),
 		validity: s.validity, next: 1, modseq: 1,
+	}
+}
+
+// gave notes a UIDVALIDITY that a folder has taken over: no other gets it. One that the clock will not reach uses up none
+// of those below it.
+func (s *Memory) gave(validity uint32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if validity < highValidity {
+		s.validity = max(s.validity, validity)
 	}
 }
 

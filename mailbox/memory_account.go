@@ -299,17 +299,13 @@ func (a *memoryAccount) SetAnnotation(ctx context.Context, entry string, value [
 }
 
 // Copy implements Copier.
-func (a *memoryAccount) Copy(ctx context.Context, from string, uids UIDSet, to string) (CopyResult, error) {
+func (a *memoryAccount) Copy(ctx context.Context, from string, validity uint32, uids UIDSet, to string) (CopyResult, error) {
 	if err := ended(ctx); err != nil {
 		return CopyResult{}, err
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	src, err := a.folder(from)
-	if err != nil {
-		return CopyResult{}, err
-	}
-	dst, err := a.folder(to)
+	src, dst, err := a.transfer(from, validity, to)
 	if err != nil {
 		return CopyResult{}, err
 	}
@@ -317,17 +313,13 @@ func (a *memoryAccount) Copy(ctx context.Context, from string, uids UIDSet, to s
 }
 
 // Move implements Mover.
-func (a *memoryAccount) Move(ctx context.Context, from string, uids UIDSet, to string) (CopyResult, error) {
+func (a *memoryAccount) Move(ctx context.Context, from string, validity uint32, uids UIDSet, to string) (CopyResult, error) {
 	if err := ended(ctx); err != nil {
 		return CopyResult{}, err
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	src, err := a.folder(from)
-	if err != nil {
-		return CopyResult{}, err
-	}
-	dst, err := a.folder(to)
+	src, dst, err := a.transfer(from, validity, to)
 	if err != nil {
 		return CopyResult{}, err
 	}
@@ -337,6 +329,18 @@ func (a *memoryAccount) Move(ctx context.Context, from string, uids UIDSet, to s
 		src.expunge(UIDs(res.Source...))
 	}
 	return res, err
+}
+
+// transfer finds the folders of a Copy or Move. a.mu is held.
+func (a *memoryAccount) transfer(from string, validity uint32, to string) (src, dst *memoryFolder, err error) {
+	if src, err = a.folder(from); err != nil {
+		return nil, nil, err
+	}
+	if validity != 0 && validity != src.validity {
+		return nil, nil, notSame(src.validity, validity)
+	}
+	dst, err = a.folder(to)
+	return src, dst, err
 }
 
 // watchers are the functions to call at changes. Its own lock lets them be called under others'.

@@ -110,6 +110,19 @@ func (f *memoryFolder) append(msgs []memoryNew) ([]Meta, error) {
 	return f.add(added, keywords)
 }
 
+// mayGive reports ErrCannot when the folder can not give uid under validity, see UIDAppender.
+func (f *memoryFolder) mayGive(validity uint32, uid UID) error {
+	if validity == 0 || uid < f.next || validity != f.validity && f.next != 1 {
+		return ErrCannot
+	}
+	for _, other := range f.account.folders {
+		if other != f && other.validity == validity {
+			return ErrCannot
+		}
+	}
+	return nil
+}
+
 // add gives UIDs and a mod-sequence to messages that are complete otherwise.
 func (f *memoryFolder) add(msgs []memoryMessage, keywords []string) ([]Meta, error) {
 	if len(msgs) == 0 {

@@ -75,6 +75,30 @@ func (m *memoryMailbox) Append(ctx context.Context, msg io.Reader, o AppendOptio
 	return metas[0], nil
 }
 
+// AppendUID implements UIDAppender.
+func (m *memoryMailbox) AppendUID(ctx context.Context, validity uint32, uid UID, msg io.Reader, o AppendOptions) (meta Meta, err error) {
+	body, err := m.f.account.store.receive(ctx, msg)
+	if err != nil {
+		return Meta{}, err
+	}
+	err = m.locked(ctx, func(f *memoryFolder) error {
+		if err := f.mayGive(validity, uid); err != nil {
+			return err
+		}
+		next := f.next
+		f.next = uid
+		metas, err := f.append([]memoryNew{{body, o}})
+		if err != nil {
+			f.next = next
+			return err
+		}
+		f.validity, meta = validity, metas[0]
+		f.account.store.gave(validity)
+		return nil
+	})
+	return meta, err
+}
+
 func (m *memoryMailbox) insert(ctx context.Context, msgs []memoryNew) (metas []Meta, err error) {
 	err = m.locked(ctx, func(f *memoryFolder) (err error) {
 		metas, err = f.append(msgs)

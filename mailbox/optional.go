@@ -19,7 +19,8 @@ type MultiAppender interface {
 // fall-back but Append, which gives a new one.
 type UIDAppender interface {
 	// AppendUID gives the message uid, under the UIDVALIDITY of the folder it comes from. The error is ErrCannot, and
-	// nothing is stored, when the folder has another UIDVALIDITY and messages, or uid is below UIDNEXT.
+	// nothing is stored, when the folder has another UIDVALIDITY and messages, another folder of the account has it, or
+	// uid is below UIDNEXT.
 	AppendUID(ctx context.Context, validity uint32, uid UID, msg io.Reader, o AppendOptions) (Meta, error)
 }
 
@@ -87,15 +88,18 @@ type Metadata interface {
 // Copier copies messages inside an account without reading them through.
 type Copier interface {
 	// Copy copies uids of one folder into another, all or none, with flags, keywords and dates.
+	// validity is the UIDVALIDITY that the UIDs belong to: where the folder under the name has another one, for it was
+	// replaced or renamed meanwhile, nothing is copied and the error is ErrUIDValidity. 0 means whatever it has.
 	// UIDs without message are passed over. Keywords beyond what the destination can take are left
 	// out: mail must not be stuck for a label. ErrNotFound when either folder lacks.
-	Copy(ctx context.Context, from string, uids UIDSet, to string) (CopyResult, error)
+	Copy(ctx context.Context, from string, validity uint32, uids UIDSet, to string) (CopyResult, error)
 }
 
 // Mover moves messages inside an account (RFC 6851): each is in one of the two folders at any
 // time, also after a crash, or for a moment in both; never in none.
 type Mover interface {
-	Move(ctx context.Context, from string, uids UIDSet, to string) (CopyResult, error)
+	// Move takes what Copier.Copy takes, and answers its errors.
+	Move(ctx context.Context, from string, validity uint32, uids UIDSet, to string) (CopyResult, error)
 }
 
 // CopyResult is the answer of Copy and Move, what COPYUID says (RFC 4315): UIDs[i] of the source

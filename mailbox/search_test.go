@@ -56,8 +56,13 @@ var searchMails = []string{
 	"Subject: html\r\nMIME-Version: 1.0\r\nContent-Type: text/html; charset=utf-8\r\n\r\n<b>BOLD</b> Ǆungla ﬁsh\r\n",
 }
 
+// savedAt is when the store of openSearch saves messages.
+var savedAt = time.Date(2026, 3, 20, 12, 0, 0, 0, time.UTC)
+
 func openSearch(t require.TestingT) mailbox.Mailbox {
-	_, m := openInbox(t, mailbox.NewMemory())
+	store := mailbox.NewMemory()
+	store.Now = func() time.Time { return savedAt }
+	_, m := openInbox(t, store)
 	for i, s := range searchMails {
 		date := time.Date(2026, 3, 1+i, 10, 0, 0, 0, time.Local)
 		_, err := m.Append(context.Background(), strings.NewReader(s), mailbox.AppendOptions{Date: date})
@@ -104,9 +109,9 @@ func TestSearch(t *testing.T) {
 		{day(mailbox.KeySentBefore, 2026, 3, 3), "1:2"}, // 1: in UTC it is the 3rd already
 		{and(day(mailbox.KeySentSince, 2026, 3, 3), text("fire")), "6"},
 		{crit{Key: mailbox.KeySavedSupports}, "1:7"},
-		{day(mailbox.KeySavedBefore, 2026, 3, 3), ""}, // saved now
-		{crit{Key: mailbox.KeySavedOn, Day: mailbox.DayOf(time.Now())}, "1:7"},
-		{crit{Key: mailbox.KeySavedSince, Day: mailbox.DayOf(time.Now().Add(-24 * time.Hour))}, "1:7"},
+		{day(mailbox.KeySavedBefore, 2026, 3, 3), ""},
+		{crit{Key: mailbox.KeySavedOn, Day: mailbox.DayOf(savedAt)}, "1:7"},
+		{crit{Key: mailbox.KeySavedSince, Day: mailbox.DayOf(savedAt.Add(-24 * time.Hour))}, "1:7"},
 		{number(mailbox.KeyLarger, uint64(len(searchMails[0])-1)), "1:3"},
 		{and(number(mailbox.KeyLarger, uint64(len(searchMails[0]))), number(mailbox.KeySmaller, 9999)), "2:3"},
 		{number(mailbox.KeySmaller, uint64(len(searchMails[5])+1)), "6"},

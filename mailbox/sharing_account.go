@@ -315,17 +315,17 @@ func (a *sharedAccount) mayRename(ctx context.Context, acc Account, src, dst pla
 }
 
 // Copy implements Copier, between accounts too.
-func (a *sharedAccount) Copy(ctx context.Context, from string, uids UIDSet, to string) (CopyResult, error) {
+func (a *sharedAccount) Copy(ctx context.Context, from string, validity uint32, uids UIDSet, to string) (CopyResult, error) {
 	return a.transfer(ctx, from, to, RightRead, func(acc Account, from, to string) (CopyResult, error) {
-		return Copy(ctx, acc, from, uids, to)
+		return Copy(ctx, acc, from, validity, uids, to)
 	})
 }
 
 // Move implements Mover, between accounts too: then as the package function does without a Mover. RFC 6851 §4.4: it
 // takes the rights of COPY, STORE \Deleted and EXPUNGE.
-func (a *sharedAccount) Move(ctx context.Context, from string, uids UIDSet, to string) (CopyResult, error) {
+func (a *sharedAccount) Move(ctx context.Context, from string, validity uint32, uids UIDSet, to string) (CopyResult, error) {
 	return a.transfer(ctx, from, to, RightRead|RightDeleted|RightExpunge, func(acc Account, from, to string) (CopyResult, error) {
-		return Move(ctx, acc, from, uids, to)
+		return Move(ctx, acc, from, validity, uids, to)
 	})
 }
 

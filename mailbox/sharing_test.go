@@ -217,23 +217,23 @@ func accountAttempts() map[string]attempt {
 			return s.bob.Rename(s.Context(), work+"/Sub", work+"/Bus")
 		}},
 		"Copy from": {"r", "", func(s *shared, _ mailbox.Mailbox) error {
-			_, err := mailbox.Copy(s.Context(), s.bob, work, all, "INBOX")
+			_, err := mailbox.Copy(s.Context(), s.bob, work, 0, all, "INBOX")
 			return err
 		}},
 		"Copy to": {"i", "", func(s *shared, _ mailbox.Mailbox) error {
-			_, err := mailbox.Copy(s.Context(), s.bob, "INBOX", all, work)
+			_, err := mailbox.Copy(s.Context(), s.bob, "INBOX", 0, all, work)
 			return err
 		}},
 		"Copy in": {"ri", "", func(s *shared, _ mailbox.Mailbox) error {
-			_, err := mailbox.Copy(s.Context(), s.bob, work, all, work)
+			_, err := mailbox.Copy(s.Context(), s.bob, work, 0, all, work)
 			return err
 		}},
 		"Move from": {"rte", "", func(s *shared, _ mailbox.Mailbox) error {
-			_, err := mailbox.Move(s.Context(), s.bob, work, all, "INBOX")
+			_, err := mailbox.Move(s.Context(), s.bob, work, 0, all, "INBOX")
 			return err
 		}},
 		"Move to": {"i", "", func(s *shared, _ mailbox.Mailbox) error {
-			_, err := mailbox.Move(s.Context(), s.bob, "INBOX", all, work)
+			_, err := mailbox.Move(s.Context(), s.bob, "INBOX", 0, all, work)
 			return err
 		}},
 		"Deliver": {"i", "", func(s *shared, _ mailbox.Mailbox) error {
@@ -406,13 +406,13 @@ func TestCopyDropsFlags(t *testing.T) {
 		"lri":   {{}, {}, {}},
 	} {
 		for _, from := range []string{"INBOX", "Other Users/joe/From"} {
-			for how, transfer := range map[string]func(context.Context, mailbox.Account, string, mailbox.UIDSet, string) (mailbox.CopyResult, error){"copy": mailbox.Copy, "move": mailbox.Move} {
+			for how, transfer := range map[string]func(context.Context, mailbox.Account, string, uint32, mailbox.UIDSet, string) (mailbox.CopyResult, error){"copy": mailbox.Copy, "move": mailbox.Move} {
 				s := newShared(t, mailbox.NewMemory(), mailbox.Sharing{})
 				require.NoError(t, s.joe.Create(t.Context(), "From", mailbox.CreateOptions{}))
 				s.grant("From", "bob", "lrswipkxtea")
 				s.grant("Work", "bob", letters)
 				s.fill(s.open(s.bob, from), source...)
-				res, err := transfer(t.Context(), s.bob, from, mailbox.AllUIDs(), work)
+				res, err := transfer(t.Context(), s.bob, from, 0, mailbox.AllUIDs(), work)
 				require.NoError(t, err)
 				require.Len(t, res.Dest, 3)
 				require.Equal(t, want, flagsOf(t, s.open(s.joe, "Work")), "%s with %s", how, letters)
@@ -615,7 +615,7 @@ func TestSharedAccountWatch(t *testing.T) {
 		select {
 		case name := <-told:
 			return name
-		case <-time.After(5 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatal("nothing was told")
 			return ""
 		}

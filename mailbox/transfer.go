@@ -10,10 +10,11 @@ import (
 )
 
 // Copy copies messages from one folder of an account into another, or the same: all or none, with
-// flags, keywords and dates; see Copier. Without Copier they are read and appended.
-func Copy(ctx context.Context, a Account, from string, uids UIDSet, to string) (CopyResult, error) {
+// flags, keywords and dates; see Copier. Without Copier they are read and appended. validity is the UIDVALIDITY that the
+// UIDs belong to: ErrUIDValidity, and nothing is copied, where the folder has another one; 0 means whatever it has.
+func Copy(ctx context.Context, a Account, from string, validity uint32, uids UIDSet, to string) (CopyResult, error) {
 	if c, ok := As[Copier](a); ok {
-		return c.Copy(ctx, from, uids, to)
+		return c.Copy(ctx, from, validity, uids, to)
 	}
 	src, dst, err := openBoth(ctx, a, from, to)
 	if err != nil {
@@ -21,17 +22,18 @@ func Copy(ctx context.Context, a Account, from string, uids UIDSet, to string) (
 	}
 	defer src.Close()
 	defer dst.Close()
-	return copyMessages(ctx, src, uids, dst)
+	_, res, err := copyMessages(ctx, src, validity, uids, dst)
+	return res, err
 }
 
-// Move moves messages from one folder of an account into another; see Mover. Without Mover they
-// are copied and then expunged: a crash between leaves them in both. When the expunge is refused
-// (ErrReadOnly, ErrForbidden, ErrCannot, errors.ErrUnsupported, or ctx has ended before it), or somebody else expunged
+// Move moves messages from one folder of an account into another; see Mover and Copy. Without Mover they
+// are copied and then expunged: a crash between leaves them in both. When the expunge is refused (ErrReadOnly,
+// ErrForbidden, ErrCannot, ErrUIDValidity, errors.ErrUnsupported, or ctx has ended before it), or somebody else expunged
 // them meanwhile, the copies are taken back. After any other error of the expunge they stay, as it may have happened:
 // messages may then be in both folders, never in none.
-func Move(ctx context.Context, a Account, from string, uids UIDSet, to string) (CopyResult, error) {
+func Move(ctx context.Context, a Account, from string, validity uint32, uids UIDSet, to string) (CopyResult, error) {
 	if m, ok := As[Mover](a); ok {
-		return m.Move(ctx, from, uids, to)
+		return m.Move(ctx, from, validity, uids, to)
 	}
 	src, dst, err := openBoth(ctx, a, from, to)
 	if err != nil {
@@ -39,18 +41,18 @@ func Move(ctx context.Context, a Account, from string, uids UIDSet, to string) (
 	}
 	defer src.Close()
 	defer dst.Close()
-	res, err := copyFor(ctx, a, src, from, uids, dst, to)
+	validity, res, err := copyFor(ctx, a, src, from, validity, uids, dst, to)
 	if err != nil {
 		return CopyResult{}, err
 	}
 	var gone UIDSet
-	if err = ended(ctx); err == nil {
+	if err = sameFolder(ctx, src, validity); err == nil {
 		gone, err = src.Expunge(ctx, UIDs(res.Source...))
 	} else {
 		err = notBegun{err}
 	}
 	if err != nil {
-		return CopyResult{}, undoMove(ctx, src, dst, res, err)
+		return CopyResult{}, undoMove(ctx, src, validity, dst, res, err)
 	}
 	kept, lost := res.split(gone)
 	return kept, takeBack(ctx, dst, UIDs(lost.Dest...), nil)
@@ -64,10 +66,11 @@ func (e notBegun) Unwrap() error { return e.error }
 // undoMove takes back the copies of messages that surely are still in src. An expunge that failed may have
 // happened all the same, in part, or later (the answer of a server was lost): its copies stay, as a message twice
 // is a nuisance and none a loss.
-func undoMove(ctx context.Context, src, dst Mailbox, res CopyResult, cause error) error {
+func undoMove(ctx context.Context, src Mailbox, validity uint32, dst Mailbox, res CopyResult, cause error) error {
 	var still UIDSet
 	if refused(cause) {
-		if ch, err := src.Changes(context.WithoutCancel(ctx), 0); err == nil {
+		ch, err := src.Changes(context.WithoutCancel(ctx), 0)
+		if err == nil && ch.State.UIDValidity == validity {
 			var b UIDSetBuilder
 			for meta := range ch.Messages {
 				b.Add(meta.UID)
@@ -87,7 +90,7 @@ func undoMove(ctx context.Context, src, dst Mailbox, res CopyResult, cause error
 func refused(err error) bool {
 	var e notBegun
 	return errors.As(err, &e) || errors.Is(err, ErrReadOnly) || errors.Is(err, ErrForbidden) ||
-		errors.Is(err, ErrCannot) || errors.Is(err, errors.ErrUnsupported)
+		errors.Is(err, ErrCannot) || errors.Is(err, ErrUIDValidity) || errors.Is(err, errors.ErrUnsupported)
 }
 
 // split parts a result by whether the source was in uids. In a Move the others were expunged or moved
@@ -104,12 +107,42 @@ func (r CopyResult) split(uids UIDSet) (in, out CopyResult) {
 	return in, out
 }
 
-// copyFor is the first half of Move: it asks the account's Copier before it reads messages through.
-func copyFor(ctx context.Context, a Account, src Mailbox, from string, uids UIDSet, dst Mailbox, to string) (CopyResult, error) {
-	if c, ok := As[Copier](a); ok {
-		return c.Copy(ctx, from, uids, to)
+// copyFor is the first half of Move: it asks the account's Copier before it reads messages through. It returns the
+// UIDVALIDITY of what was copied.
+func copyFor(ctx context.Context, a Account, src Mailbox, from string, validity uint32, uids UIDSet, dst Mailbox, to string) (uint32, CopyResult, error) {
+	c, ok := As[Copier](a)
+	if !ok {
+		return copyMessages(ctx, src, validity, uids, dst)
 	}
-	return copyMessages(ctx, src, uids, dst)
+	if validity == 0 { // what src has: it is src that is expunged
+		ch, err := src.Changes(ctx, Latest)
+		if err != nil {
+			return 0, CopyResult{}, err
+		}
+		validity = ch.State.UIDValidity
+	}
+	res, err := c.Copy(ctx, from, validity, uids, to)
+	return validity, res, err
+}
+
+// sameFolder makes sure that a handle shows the folder that it did: other programs may have replaced it.
+func sameFolder(ctx context.Context, m Mailbox, validity uint32) error {
+	if err := ended(ctx); err != nil {
+		return notBegun{err}
+	}
+	ch, err := m.Changes(ctx, Latest)
+	if err != nil {
+		return notBegun{err}
+	}
+	if ch.State.UIDValidity != validity {
+		return notSame(ch.State.UIDValidity, validity)
+	}
+	return nil
+}
+
+// notSame is ErrUIDValidity with what is and what was wanted.
+func notSame(is, want uint32) error {
+	return fmt.Errorf("%w: it is %d, not %d", ErrUIDValidity, is, want)
 }
 
 func openBoth(ctx context.Context, a Account, from, to string) (src, dst Mailbox, err error) {
@@ -123,14 +156,21 @@ func openBoth(ctx context.Context, a Account, from, to string) (src, dst Mailbox
 	return src, dst, nil
 }
 
-func copyMessages(ctx context.Context, src Mailbox, uids UIDSet, dst Mailbox) (CopyResult, error) {
+// copyMessages reads messages and appends them. It returns the UIDVALIDITY of src.
+func copyMessages(ctx context.Context, src Mailbox, validity uint32, uids UIDSet, dst Mailbox) (uint32, CopyResult, error) {
 	s, err := src.Changes(ctx, Latest)
 	if err != nil {
-		return CopyResult{}, err
+		return 0, CopyResult{}, err
+	}
+	if validity == 0 {
+		validity = s.State.UIDValidity
+	}
+	if s.State.UIDValidity != validity {
+		return 0, CopyResult{}, notSame(s.State.UIDValidity, validity)
 	}
 	d, err := dst.Changes(ctx, Latest)
 	if err != nil {
-		return CopyResult{}, err
+		return 0, CopyResult{}, err
 	}
 	// In a copy of a folder into itself the copies must not be copied again.
 	uids = uids.Intersect(UIDSet{{1, max(s.State.UIDNext, 1) - 1}}.canonical())
@@ -151,14 +191,18 @@ func copyMessages(ctx context.Context, src Mailbox, uids UIDSet, dst Mailbox) (C
 				return
 			}
 		}
+		// What was read is what was asked for if nothing has changed: only then any of it is kept.
+		if err := sameFolder(ctx, src, validity); err != nil {
+			yield(NewMessage{}, err)
+		}
 	})
 	if err != nil {
-		return CopyResult{}, err
+		return 0, CopyResult{}, err
 	}
 	for _, m := range metas {
 		res.Dest = append(res.Dest, m.UID)
 	}
-	return res, nil
+	return validity, res, nil
 }
 
 // canonical drops intervals that have no UID, which arithmetic at the lower end may make.
@@ -200,7 +244,7 @@ func Rename(ctx context.Context, a Account, from, to string) error {
 	if err := a.Create(ctx, to, CreateOptions{}); err != nil {
 		return err
 	}
-	_, err := Move(ctx, a, from, AllUIDs(), to)
+	_, err := Move(ctx, a, from, 0, AllUIDs(), to)
 	return err
 }
 

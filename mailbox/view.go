@@ -20,10 +20,6 @@ type View struct {
 	told ModSeq
 }
 
-// ErrUIDValidity is the error of Poll when the folder's UIDVALIDITY changed: every UID and number
-// that the client knows is void. RFC 9051 has no way to say so in a session but to end it.
-var ErrUIDValidity = errors.New("UIDVALIDITY of the mailbox changed")
-
 // ErrNumber is in the chain of UIDs' error for a sequence number that no message has.
 var ErrNumber = errors.New("no message with this sequence number")
 

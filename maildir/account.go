@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"iter"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -36,10 +35,11 @@ type account struct {
 	refs    int                // guarded by Store.mu
 	folders map[string]*folder // by directory; guarded by Store.mu
 
-	moves ctxMutex   // one Move at a time
-	quota sync.Mutex // maildirsize
-	watch accountWatch
-	tree  sync.Mutex // creation, deletion, renaming of folders, and the files beside them
+	moves  ctxMutex      // one Move at a time
+	passed atomic.Uint32 // the last UIDVALIDITY that was given and not written down
+	quota  sync.Mutex    // maildirsize
+	watch  accountWatch
+	tree   sync.Mutex // creation, deletion, renaming of folders, and the files beside them
 }
 
 var errClosed = fmt.Errorf("maildir: %w", fs.ErrClosed)
@@ -160,12 +160,18 @@ func (a *account) describe(dir string) (mailbox.Info, error) {
 
 // readID reads the folder's identity from the header of its uidlist; "" before its first use.
 func readID(base faultfs.Dir) (string, error) {
+	h, err := readListHeader(base)
+	return h.id, err
+}
+
+// readListHeader reads the first line of a folder's uidlist; zero where there is none, or the next Open must repair it.
+func readListHeader(base faultfs.Dir) (listHeader, error) {
 	f, err := base.Open(listName)
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			err = nil
 		}
-		return "", err
+		return listHeader{}, err
 	}
 	defer f.Close()
 	var buf [512]byte
@@ -173,9 +179,9 @@ func readID(base faultfs.Dir) (string, error) {
 	line, _, _ := strings.Cut(string(buf[:n]), "\n")
 	h, _, err := parseListHeader(line)
 	if err != nil {
-		return "", nil // the next Open repairs it
+		return listHeader{}, nil
 	}
-	return h.id, nil
+	return h, nil
 }
 
 // Open implements mailbox.Account.
@@ -336,48 +342,10 @@ func (a *account) noteValidity(ctx context.Context, dir string) error {
 		return err
 	}
 	defer d.Close()
-	data, err := faultfs.ReadFile(d, listName, listLimit)
-	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
+	h, err := readListHeader(d)
+	if err != nil || h.validity == 0 {
 		return err
-	}
-	line, _, _ := strings.Cut(string(data[:min(len(data), 512)]), "\n")
-	h, _, err := parseListHeader(line)
-	if err != nil {
-		return nil
 	}
 	_, err = a.nextValidity(ctx, h.validity)
 	return err
-}
-
-// validityName holds the highest UIDVALIDITY that was given in the account.
-const (
-	validityName   = "goniec-uidvalidity"
-	validityHeader = "goniec-uidvalidity 1\n"
-)
-
-// nextValidity returns a UIDVALIDITY above min and all that were given before: the present second where
-// that is higher. It is durable.
-func (a *account) nextValidity(ctx context.Context, min uint32) (uint32, error) {
-	lock, err := a.store.takeDotlock(ctx, a.root, validityName)
-	if err != nil {
-		return 0, err
-	}
-	defer lock.unlock()
-	v := uint32(max(a.store.now().Unix(), 1))
-	data, err := faultfs.ReadFile(a.root, validityName, 4096)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return 0, err
-	}
-	if text, ok := strings.CutPrefix(string(data), validityHeader); ok {
-		last, _ := strconv.ParseUint(strings.TrimSpace(text), 10, 32)
-		v = max(v, uint32(last)+1)
-	}
-	if v = max(v, min+1); v == 0 {
-		return 0, mailbox.ErrUIDRange
-	}
-	text := validityHeader + strconv.FormatUint(uint64(v), 10) + "\n"
-	return v, faultfs.WriteFile(a.root, validityName, []byte(text), 0o600)
 }

@@ -38,6 +38,7 @@ func (m *Mailbox) AppendUID(ctx context.Context, validity uint32, uid mailbox.UI
 		refund()
 		return mailbox.Meta{}, err
 	}
+	m.known.Store(validity)
 	return job.metas[0], nil
 }
 
@@ -76,6 +77,11 @@ func (f *folder) appendUID(j *appendJob, validity, uid uint32) (err error) {
 	s := &f.state
 	next, own := s.uidNext, s.list.validity
 	if validity != own {
+		free, err := f.acct.claimValidity(j.ctx, f.dir, validity)
+		if err != nil {
+			return err
+		}
+		defer free()
 		if err := f.takeOver(validity); err != nil {
 			return err
 		}

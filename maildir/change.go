@@ -17,6 +17,9 @@ func (m *Mailbox) SetFlags(ctx context.Context, uids mailbox.UIDSet, c mailbox.F
 		return mailbox.FlagResult{}, err
 	}
 	defer f.leave(&err)
+	if err := f.same(m.known.Load()); err != nil {
+		return mailbox.FlagResult{}, err
+	}
 	bits, err := f.changeBits(ctx, c)
 	if err != nil {
 		return mailbox.FlagResult{}, err
@@ -222,6 +225,9 @@ func (m *Mailbox) Expunge(ctx context.Context, uids mailbox.UIDSet) (_ mailbox.U
 		return nil, err
 	}
 	defer f.leave(&err)
+	if err := f.same(m.known.Load()); err != nil {
+		return nil, err
+	}
 	gone, octets, err := f.expunge(ctx, uids)
 	if err == nil {
 		f.acct.credit(octets, int64(gone.Len()))

@@ -10,8 +10,8 @@ import (
 )
 
 // Copy implements mailbox.Copier: the copies are links where the file system has them.
-func (a *Account) Copy(ctx context.Context, from string, uids mailbox.UIDSet, to string) (mailbox.CopyResult, error) {
-	t, err := a.transfer(ctx, from, to)
+func (a *Account) Copy(ctx context.Context, from string, validity uint32, uids mailbox.UIDSet, to string) (mailbox.CopyResult, error) {
+	t, err := a.transfer(ctx, from, validity, to)
 	if err != nil {
 		return mailbox.CopyResult{}, err
 	}
@@ -22,8 +22,8 @@ func (a *Account) Copy(ctx context.Context, from string, uids mailbox.UIDSet, to
 // Move implements mailbox.Mover: the messages are linked into the other folder, durably, and then
 // removed from the first, so that a crash between leaves them in both. So does an error of the removal: copies are
 // not taken back where a message might then be nowhere.
-func (a *Account) Move(ctx context.Context, from string, uids mailbox.UIDSet, to string) (mailbox.CopyResult, error) {
-	t, err := a.transfer(ctx, from, to)
+func (a *Account) Move(ctx context.Context, from string, validity uint32, uids mailbox.UIDSet, to string) (mailbox.CopyResult, error) {
+	t, err := a.transfer(ctx, from, validity, to)
 	if err != nil {
 		return mailbox.CopyResult{}, err
 	}
@@ -41,13 +41,13 @@ func (a *Account) Move(ctx context.Context, from string, uids mailbox.UIDSet, to
 	if err != nil || len(res.Source) == 0 {
 		return res, err
 	}
-	gone, err := t.src.expungeSet(ctx, mailbox.UIDs(res.Source...))
+	gone, err := t.src.expungeSet(ctx, t.validity, mailbox.UIDs(res.Source...))
 	if err != nil {
 		return mailbox.CopyResult{}, err
 	}
 	// What somebody else has expunged meanwhile must not come back.
 	res, late := splitMoved(res, gone)
-	_, err = t.dst.expungeSet(context.WithoutCancel(ctx), late)
+	_, err = t.dst.expungeSet(context.WithoutCancel(ctx), res.UIDValidity, late)
 	return res, err
 }
 
@@ -97,22 +97,34 @@ func (f *folder) writable(ctx context.Context) (err error) {
 	return err
 }
 
-// expungeSet is Expunge without giving room back to the quota.
-func (f *folder) expungeSet(ctx context.Context, uids mailbox.UIDSet) (gone mailbox.UIDSet, err error) {
+// expungeSet is Expunge of what has UIDs under a UIDVALIDITY, without giving room back to the quota.
+func (f *folder) expungeSet(ctx context.Context, validity uint32, uids mailbox.UIDSet) (gone mailbox.UIDSet, err error) {
 	if err := f.enter(ctx, true); err != nil {
 		return nil, err
 	}
 	defer f.leave(&err)
+	if err := f.same(validity); err != nil {
+		return nil, err
+	}
 	gone, _, err = f.expunge(ctx, uids)
 	return gone, err
+}
+
+// same returns mailbox.ErrUIDValidity when UIDs of validity are not the folder's; 0 means whatever it has. f.lock is held.
+func (f *folder) same(validity uint32) error {
+	if is := f.state.list.validity; validity != 0 && validity != is {
+		return fmt.Errorf("%w: it is %d, not %d", mailbox.ErrUIDValidity, is, validity)
+	}
+	return nil
 }
 
 // transfer is a copy under way. Only one of the folders is locked at a time.
 type transfer struct {
 	src, dst *folder
+	validity uint32 // of src; 0 before stage where any will do
 }
 
-func (a *Account) transfer(ctx context.Context, from, to string) (*transfer, error) {
+func (a *Account) transfer(ctx context.Context, from string, validity uint32, to string) (*transfer, error) {
 	if err := a.begin(ctx); err != nil {
 		return nil, err
 	}
@@ -125,7 +137,7 @@ func (a *Account) transfer(ctx context.Context, from, to string) (*transfer, err
 		a.store.release(src)
 		return nil, err
 	}
-	return &transfer{src, dst}, nil
+	return &transfer{src, dst, validity}, nil
 }
 
 func (t *transfer) release() {
@@ -176,6 +188,10 @@ func (t *transfer) stage(ctx context.Context, uids mailbox.UIDSet, job *appendJo
 		return nil, err
 	}
 	defer f.leave(&err)
+	if err := f.same(t.validity); err != nil {
+		return nil, err
+	}
+	t.validity = f.state.list.validity // what is removed later must be of the same one
 	var wanted []uint32
 	for i := range f.state.t.selected(uids) {
 		wanted = append(wanted, f.state.t.recs[i].uid)

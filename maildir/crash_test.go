@@ -336,9 +336,9 @@ var crashOps = []crashOp{
 	{name: "subscribe", run: func(t *script) { t.keep(mailbox.Subscribe(t.ctx, t.acc, "A", true)) }},
 }
 
-func (t *script) transfer(how func(context.Context, mailbox.Account, string, mailbox.UIDSet, string) (mailbox.CopyResult, error), to string, uids ...mailbox.UID) {
+func (t *script) transfer(how func(context.Context, mailbox.Account, string, uint32, mailbox.UIDSet, string) (mailbox.CopyResult, error), to string, uids ...mailbox.UID) {
 	if t.err == nil {
-		_, err := how(t.ctx, t.acc, "INBOX", mailbox.UIDs(uids...), to)
+		_, err := how(t.ctx, t.acc, "INBOX", 0, mailbox.UIDs(uids...), to)
 		t.keep(err)
 	}
 }

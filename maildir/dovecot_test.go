@@ -193,10 +193,10 @@ func TestDovecotSharesTheTree(t *testing.T) {
 	require.NoError(t, err)
 	_, err = m.Expunge(ctx, mailbox.UIDs(1))
 	require.NoError(t, err)
-	_, err = mailbox.Move(ctx, a, "INBOX", mailbox.UIDs(3), "Lists/Go")
+	_, err = mailbox.Move(ctx, a, "INBOX", 0, mailbox.UIDs(3), "Lists/Go")
 	require.NoError(t, err)
 	require.NoError(t, a.Create(ctx, "Made/Here", mailbox.CreateOptions{}))
-	_, err = mailbox.Copy(ctx, a, "INBOX", mailbox.UIDs(2), "Made/Here")
+	_, err = mailbox.Copy(ctx, a, "INBOX", 0, mailbox.UIDs(2), "Made/Here")
 	require.NoError(t, err)
 	require.NoError(t, mailbox.Subscribe(ctx, a, "Made/Here", true))
 	for _, name := range []string{"INBOX", "Lists/Go", "Made/Here"} {

@@ -112,10 +112,10 @@ func ourChange(ctx context.Context, a mailbox.Account, m mailbox.Mailbox, end st
 	case "keyword":
 		return add(mailbox.FlagList{Keywords: []string{"Load"}})
 	case "move":
-		res, err := mailbox.Move(ctx, a, "INBOX", one, "Shared")
+		res, err := mailbox.Move(ctx, a, "INBOX", 0, one, "Shared")
 		return len(res.Source), err
 	case "copy":
-		res, err := mailbox.Copy(ctx, a, "INBOX", one, "Shared")
+		res, err := mailbox.Copy(ctx, a, "INBOX", 0, one, "Shared")
 		return len(res.Source), err
 	}
 	return 1, nil

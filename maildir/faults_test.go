@@ -103,7 +103,7 @@ func TestF06_LinksInPlaceOfSideFiles(t *testing.T) {
 
 // useEverything does all that an account can do. It may fail, but not stand still.
 func useEverything(t *testing.T, root string) {
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	s := maildir.Impatient(&maildir.Store{Root: root})
 	defer s.Close()
@@ -138,9 +138,9 @@ func useEverything(t *testing.T, root string) {
 		}
 		_ = mailbox.SetAnnotation(ctx, m, "/private/comment", []byte("y"))
 		_, _ = mailbox.Annotations(ctx, m)
-		_, _ = a.Copy(ctx, "INBOX", mailbox.AllUIDs(), "Made")
+		_, _ = a.Copy(ctx, "INBOX", 0, mailbox.AllUIDs(), "Made")
 		_, _ = m.SetFlags(ctx, mailbox.AllUIDs(), mailbox.FlagChange{Flags: mailbox.FlagList{System: mailbox.Seen}})
-		_, _ = a.Move(ctx, "INBOX", mailbox.UIDs(1, 2), "Made")
+		_, _ = a.Move(ctx, "INBOX", 0, mailbox.UIDs(1, 2), "Made")
 		_, _ = m.Expunge(ctx, mailbox.AllUIDs())
 		require.NoError(t, m.Close())
 	}

@@ -16,6 +16,7 @@ type Mailbox struct {
 	f      *folder
 	name   string
 	closed atomic.Bool
+	known  atomic.Uint32 // the UIDVALIDITY that Changes or List told last; 0 before
 	swap   ctxPointer
 }
 
@@ -84,6 +85,7 @@ func (m *Mailbox) Changes(ctx context.Context, since mailbox.ModSeq) (_ *mailbox
 	}
 	defer f.leave(&err)
 	s := &f.state
+	m.known.Store(s.list.validity)
 	if uint64(since) < s.modSeq {
 		if err := f.fill(ctx, s.t.newer(uint64(since))); err != nil {
 			return nil, err
@@ -105,6 +107,7 @@ func (m *Mailbox) List(ctx context.Context, uids mailbox.UIDSet) (_ *mailbox.Cha
 	}
 	defer f.leave(&err)
 	s := &f.state
+	m.known.Store(s.list.validity)
 	if err := f.fill(ctx, s.t.selected(uids)); err != nil {
 		return nil, err
 	}

@@ -156,7 +156,7 @@ func randomStep(ctx context.Context, s *maildir.Store, a mailbox.Account, m mail
 		})
 		return err
 	case 4:
-		_, err := mailbox.Move(ctx, a, "INBOX", uids, "INBOX")
+		_, err := mailbox.Move(ctx, a, "INBOX", 0, uids, "INBOX")
 		return err
 	default:
 		return c.follow(ctx)

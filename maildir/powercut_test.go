@@ -55,6 +55,12 @@ func (l *cutLedger) add(b *cutBatch) *cutBatch {
 	return b
 }
 
+func (l *cutLedger) acknowledged() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.n
+}
+
 // try notes what an operation may lead to, runs it, and notes what it has led to.
 func (l *cutLedger) try(b *cutBatch, between *fate, after fate, op func() error) bool {
 	b.may = append(b.may, after)
@@ -160,9 +166,9 @@ func (c *cutLoad) end(b *cutBatch, m mailbox.Mailbox, at fate, how int) bool {
 	case 0:
 		return c.try(b, nil, fate{}, func() error { _, err := m.Expunge(c.ctx, uids); return err })
 	case 1:
-		return c.try(b, nil, both, func() error { return keep(mailbox.Copy(c.ctx, c.acc, "INBOX", uids, "Other")) })
+		return c.try(b, nil, both, func() error { return keep(mailbox.Copy(c.ctx, c.acc, "INBOX", 0, uids, "Other")) })
 	case 2, 3:
-		return c.try(b, &both, fate{"Other ", at.flags}, func() error { return keep(mailbox.Move(c.ctx, c.acc, "INBOX", uids, "Other")) })
+		return c.try(b, &both, fate{"Other ", at.flags}, func() error { return keep(mailbox.Move(c.ctx, c.acc, "INBOX", 0, uids, "Other")) })
 	}
 	return true
 }
@@ -219,6 +225,9 @@ func (c *cutLoad) run(disk *peertest.Disk) {
 		})
 	}
 	time.Sleep(time.Duration(50+rand.IntN(250)) * time.Millisecond)
+	for enough := time.Now().Add(time.Minute); c.acknowledged() <= 10*(c.round+1) && time.Now().Before(enough); {
+		time.Sleep(time.Millisecond) // a slow machine
+	}
 	c.lost.Store(true)
 	disk.Cut(c.round%3 == 2)
 	wg.Wait()

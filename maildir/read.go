@@ -71,6 +71,9 @@ func (m *Mailbox) wanted(ctx context.Context, uids mailbox.UIDSet) (f *folder, w
 		return nil, nil, err
 	}
 	defer f.leave(&err)
+	if err := f.same(m.known.Load()); err != nil {
+		return nil, nil, err
+	}
 	for i := range f.state.t.selected(uids) {
 		wanted = append(wanted, f.state.t.recs[i].uid)
 	}

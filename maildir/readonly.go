@@ -130,9 +130,17 @@ func (f *folder) listReadOnly() error {
 	return nil
 }
 
-// passing is a UIDVALIDITY that is not written down.
+// passing is a UIDVALIDITY that is not written down, another one for each folder.
 func (f *folder) passing(above uint32) uint32 {
-	return max(uint32(max(f.acct.store.now().Unix(), 1)), above+1, f.state.floor.validity+1)
+	a := f.acct
+	last, _ := a.lastValidity() // unreadable: what the clock says must do
+	for {
+		passed := a.passed.Load()
+		v := max(uint32(max(a.store.now().Unix(), 1)), above+1, f.state.floor.validity+1, last+1, passed+1)
+		if a.passed.CompareAndSwap(passed, v) {
+			return v
+		}
+	}
 }
 
 // scanReadOnly lists cur/ and new/ and takes in what is different. A file that was renamed meanwhile may not show: see scan.

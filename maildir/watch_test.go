@@ -33,7 +33,7 @@ func watchAccount(t *testing.T, s *maildir.Store) (told chan string) {
 // await waits for a name, and takes what else is told.
 func await(t *testing.T, told chan string, want, why string) {
 	t.Helper()
-	for deadline := time.After(15 * time.Second); ; {
+	for deadline := time.After(time.Minute); ; {
 		select {
 		case name := <-told:
 			if name != want {

@@ -18,6 +18,7 @@ import (
 type handle struct {
 	f      *folder
 	closed atomic.Bool
+	known  atomic.Uint32 // the UIDVALIDITY that Changes told last; 0 before
 }
 
 var errClosed = errors.New("mbox: mailbox is closed")
@@ -51,10 +52,22 @@ func (m *handle) run(ctx context.Context, create bool, do func(f *folder, h *hel
 	return m.f.locked(ctx, create, func(h *held) error { return do(m.f, h) })
 }
 
+// runUIDs is run for what is given UIDs: they must be of the UIDVALIDITY that the caller knows. Another program may have
+// put another file in the place of ours.
+func (m *handle) runUIDs(ctx context.Context, do func(f *folder, h *held) error) error {
+	return m.run(ctx, false, func(f *folder, h *held) error {
+		if known := m.known.Load(); known != 0 && known != f.x.validity {
+			return fmt.Errorf("%w: it is %d, not %d", mailbox.ErrUIDValidity, f.x.validity, known)
+		}
+		return do(f, h)
+	})
+}
+
 // Changes implements mailbox.Mailbox.
 func (m *handle) Changes(ctx context.Context, since mailbox.ModSeq) (ch *mailbox.Changes, err error) {
 	err = m.run(ctx, false, func(f *folder, _ *held) error {
 		ch = f.changes(since)
+		m.known.Store(f.x.validity)
 		return nil
 	})
 	return ch, err
@@ -118,7 +131,7 @@ func (e *entry) meta() mailbox.Meta {
 func (m *handle) Read(ctx context.Context, uids mailbox.UIDSet) iter.Seq2[mailbox.Message, error] {
 	return func(yield func(mailbox.Message, error) bool) {
 		var wanted []mailbox.UID
-		err := m.run(ctx, false, func(f *folder, _ *held) error {
+		err := m.runUIDs(ctx, func(f *folder, _ *held) error {
 			for i := range f.x.entries {
 				if uids.Contains(f.x.entries[i].uid) {
 					wanted = append(wanted, f.x.entries[i].uid)
@@ -142,7 +155,7 @@ func (m *handle) Read(ctx context.Context, uids mailbox.UIDSet) iter.Seq2[mailbo
 func (m *handle) readOne(ctx context.Context, u mailbox.UID, yield func(mailbox.Message, error) bool) bool {
 	var msg mailbox.Message
 	var content *goniec.Spooled
-	err := m.run(ctx, false, func(f *folder, h *held) (err error) {
+	err := m.runUIDs(ctx, func(f *folder, h *held) (err error) {
 		i := f.x.find(u)
 		if i < 0 || h.file == nil {
 			return mailbox.ErrGone
@@ -159,7 +172,7 @@ func (m *handle) readOne(ctx context.Context, u mailbox.UID, yield func(mailbox.
 		msg.Meta = e.meta()
 		return nil
 	})
-	if ctx.Err() != nil || errors.Is(err, mailbox.ErrNotFound) {
+	if ctx.Err() != nil || errors.Is(err, mailbox.ErrNotFound) || errors.Is(err, mailbox.ErrUIDValidity) {
 		yield(mailbox.Message{}, err)
 		return false
 	}
@@ -204,11 +217,14 @@ func (m *handle) appendUID(ctx context.Context, validity uint32, uid mailbox.UID
 		if err := f.detect(h); err != nil {
 			return err
 		}
-		if err := f.wish(validity, uid); err != nil {
+		if err := f.wish(ctx, validity, uid); err != nil {
 			return err
 		}
 		metas, err := f.append(ctx, h, []newMessage{{c, o}})
 		if err == nil {
+			if uid != 0 {
+				m.known.Store(validity)
+			}
 			meta = metas[0]
 		}
 		return err
@@ -217,7 +233,7 @@ func (m *handle) appendUID(ctx context.Context, validity uint32, uid mailbox.UID
 }
 
 // wish makes a UID the next one. A folder that never gave one takes over the other's UIDVALIDITY.
-func (f *folder) wish(validity uint32, uid mailbox.UID) error {
+func (f *folder) wish(ctx context.Context, validity uint32, uid mailbox.UID) error {
 	if uid == 0 {
 		return nil
 	}
@@ -225,8 +241,11 @@ func (f *folder) wish(validity uint32, uid mailbox.UID) error {
 		if f.x.next != 1 || len(f.x.entries) > 0 {
 			return mailbox.ErrCannot
 		}
-		f.x.validity = validity
-		if err := f.rewriteIndex(); err != nil {
+		err := f.account.takeOver(ctx, f.title, validity, func() error {
+			f.x.validity = validity
+			return f.rewriteIndex()
+		})
+		if err != nil {
 			return err
 		}
 	}
@@ -373,7 +392,7 @@ func (m *handle) SetFlags(ctx context.Context, uids mailbox.UIDSet, c mailbox.Fl
 	if m.f.store.ReadOnly {
 		return res, mailbox.ErrReadOnly
 	}
-	err = m.run(ctx, false, func(f *folder, h *held) (err error) {
+	err = m.runUIDs(ctx, func(f *folder, h *held) (err error) {
 		res, err = f.setFlags(h, uids, c)
 		return err
 	})
@@ -466,7 +485,7 @@ func (m *handle) Expunge(ctx context.Context, uids mailbox.UIDSet) (gone mailbox
 	if m.f.store.ReadOnly {
 		return nil, mailbox.ErrReadOnly
 	}
-	err = m.run(ctx, false, func(f *folder, h *held) (err error) {
+	err = m.runUIDs(ctx, func(f *folder, h *held) (err error) {
 		gone, err = f.expunge(h, uids)
 		return err
 	})

@@ -348,7 +348,7 @@ func TestPeerLockPrograms(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			peertest.Need(t, name)
 			path := filepath.Join(t.TempDir(), "box")
-			f := &mbox.File{Path: path, LockTimeout: 50 * time.Millisecond}
+			f := &mbox.File{Path: path, LockTimeout: 50 * time.Millisecond} // one look at least, however late
 			appendOne := func() error {
 				_, err := f.Append(t.Context(), mbox.FromLine{}, strings.NewReader("x\r\n"))
 				return err

@@ -175,28 +175,4 @@ func (a *account) forget(name string) {
 	}
 }
 
-const validityName = ".goniec-mbox-validity"
-
-// newValidity returns a UIDVALIDITY above all that the account has had.
-func (a *account) newValidity(ctx context.Context) (uint32, error) {
-	dir, err := a.store.fs().OpenDir(filepath.Dir(a.inbox))
-	if err != nil {
-		return 0, err
-	}
-	defer dir.Close()
-	lock, err := a.store.locks().dotlock(ctx, dir, validityName)
-	if err != nil {
-		return 0, err
-	}
-	defer lock.release()
-	var last uint32
-	text, err := faultfs.ReadFile(dir, validityName, 100)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return 0, err
-	}
-	_, _ = fmt.Sscanf(string(text), "goniec-mbox-validity 1 %d\n", &last)
-	last = max(last+1, uint32(a.store.now().Unix()))
-	return last, faultfs.WriteFile(dir, validityName, fmt.Appendf(nil, "goniec-mbox-validity 1 %d\n", last), 0o600)
-}
-
 func (s *Store) locks() *locks { return newLocks(s.LockTimeout, s.now) }

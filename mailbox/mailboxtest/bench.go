@@ -117,7 +117,7 @@ func benchCopy(b *testing.B, a mailbox.Account) {
 	orFatal(b, err)
 	defer to.Close()
 	for b.Loop() {
-		res, err := mailbox.Copy(ctx, a, "INBOX", mailbox.UIDSet{{First: 1, Last: 100}}, "copies")
+		res, err := mailbox.Copy(ctx, a, "INBOX", 0, mailbox.UIDSet{{First: 1, Last: 100}}, "copies")
 		orFatal(b, err)
 		_, err = to.Expunge(ctx, mailbox.UIDs(res.Dest...))
 		orFatal(b, err)

@@ -20,6 +20,11 @@ var concurrentScenarios = []scenario{
 	{"ExpungeOnce", LacksAppend | LacksExpunge, testExpungeOnce},
 }
 
+// renameScenarios are run with the optional interfaces and without.
+var renameScenarios = []scenario{
+	{"TransferAmidRenames", LacksAppend | LacksFolders | LacksExpunge, testTransferAmidRenames},
+}
+
 const (
 	clientCount = 10
 	clientSteps = 30
@@ -197,8 +202,8 @@ func (m *member) expunge(name string) {
 	m.c.countUIDs(name, gone, -1)
 }
 
-func (m *member) transfer(from, to string, do func(context.Context, mailbox.Account, string, mailbox.UIDSet, string) (mailbox.CopyResult, error), n int) {
-	res, err := do(m.c.f.ctx, m.acc, from, m.some(from), to)
+func (m *member) transfer(from, to string, do func(context.Context, mailbox.Account, string, uint32, mailbox.UIDSet, string) (mailbox.CopyResult, error), n int) {
+	res, err := do(m.c.f.ctx, m.acc, from, m.views[from].State().UIDValidity, m.some(from), to)
 	if err != nil {
 		// A fall-back may lose a race against another client's expunge; it must have undone its part.
 		if !errors.Is(err, mailbox.ErrGone) {
@@ -256,6 +261,60 @@ func (m *member) poll(name string) {
 			return
 		}
 		m.c.saw(name, msg.UID, string(text))
+	}
+}
+
+const swapCount = 25
+
+// testTransferAmidRenames: two folders swap their names again and again, while others copy and move messages of each,
+// whose UIDs are the same in both. What goes is what was meant, or nothing.
+func testTransferAmidRenames(f *fixture) {
+	texts := make(map[uint32]string) // by UIDVALIDITY
+	for _, name := range []string{"a", "b"} {
+		b := f.folder(name)
+		v := b.state().UIDValidity
+		texts[v] = "Subject: of " + name + "\r\n\r\n"
+		for range swapCount {
+			b.add(texts[v], mailbox.AppendOptions{})
+		}
+	}
+	ctx, stop := context.WithCancel(f.ctx)
+	var all sync.WaitGroup
+	for v, text := range texts {
+		to := f.folder("to-" + text[12:13])
+		all.Go(func() { moveAmidRenames(f, ctx, v, to.name) })
+		defer func() {
+			for _, got := range to.texts(mailbox.AllUIDs()) {
+				require.Equal(f, text, got, "a message of the other folder came along")
+			}
+		}()
+	}
+	for range swapCount {
+		for _, r := range [][2]string{{"a", "c"}, {"b", "a"}, {"c", "b"}} {
+			if err := f.acc.Rename(f.ctx, r[0], r[1]); err != nil {
+				f.Errorf("rename %s to %s: %v", r[0], r[1], err)
+			}
+		}
+	}
+	stop()
+	all.Wait()
+}
+
+// moveAmidRenames copies and moves messages of the folder that has a UIDVALIDITY, under whichever name it is found.
+func moveAmidRenames(f *fixture, ctx context.Context, validity uint32, to string) {
+	for n := 0; ctx.Err() == nil; n++ {
+		transfer, from := mailbox.Copy, "a"
+		if n%2 == 0 {
+			transfer = mailbox.Move
+		}
+		if n%3 == 0 {
+			from = "b"
+		}
+		_, err := transfer(f.ctx, f.acc, from, validity, mailbox.UIDs(mailbox.UID(n%swapCount+1)), to)
+		if err != nil && !errors.Is(err, mailbox.ErrUIDValidity) && !errors.Is(err, mailbox.ErrNotFound) {
+			f.Errorf("copy or move: %v", err)
+			return
+		}
 	}
 }
 

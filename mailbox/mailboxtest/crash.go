@@ -90,11 +90,11 @@ var crashOperations = []crashOperation{
 		})
 	}},
 	{"Copy", LacksFolders, func(d *disk) error {
-		_, err := mailbox.Copy(d.ctx, d.account, "INBOX", mailbox.UIDs(d.uids["INBOX"][:2]...), "Work")
+		_, err := mailbox.Copy(d.ctx, d.account, "INBOX", 0, mailbox.UIDs(d.uids["INBOX"][:2]...), "Work")
 		return err
 	}},
 	{"Move", LacksFolders | LacksExpunge, func(d *disk) error {
-		_, err := mailbox.Move(d.ctx, d.account, "INBOX", mailbox.UIDs(d.uids["INBOX"][:2]...), "Work")
+		_, err := mailbox.Move(d.ctx, d.account, "INBOX", 0, mailbox.UIDs(d.uids["INBOX"][:2]...), "Work")
 		return err
 	}},
 	{"Create", LacksFolders, func(d *disk) error { return d.account.Create(d.ctx, "New/Folder", mailbox.CreateOptions{}) }},

@@ -1,6 +1,7 @@
 package mailboxtest
 
 import (
+	"context"
 	"errors"
 	"iter"
 	"slices"
@@ -20,6 +21,7 @@ var functionScenarios = []scenario{
 	{"Copy", LacksAppend | LacksFolders | LacksDates | LacksKeywords, testCopy},
 	{"CopyToSelf", LacksAppend, testCopyToSelf},
 	{"CopyAbsent", LacksAppend | LacksFolders, testCopyAbsent},
+	{"TransferElsewhere", LacksAppend | LacksFolders | LacksExpunge, testTransferElsewhere},
 	{"Move", LacksAppend | LacksFolders | LacksExpunge, testMove},
 	{"MoveToSelf", LacksAppend | LacksExpunge, testMoveToSelf},
 	{"RenameInbox", LacksAppend | LacksFolders | LacksExpunge, testRenameInbox},
@@ -88,7 +90,7 @@ func testCopy(f *fixture) {
 	uid := src.add(numbered(2), mailbox.AppendOptions{Flags: flags, Date: date}).UID
 	dst.add(numbered(8), mailbox.AppendOptions{Flags: mailbox.FlagList{Keywords: []string{"first", "OTHER"}}})
 	all := src.uids()
-	res, err := mailbox.Copy(f.ctx, f.acc, "INBOX", mailbox.UIDs(all[0], uid, uid+50), "Archive/2026")
+	res, err := mailbox.Copy(f.ctx, f.acc, "INBOX", 0, mailbox.UIDs(all[0], uid, uid+50), "Archive/2026")
 	require.NoError(f, err)
 	require.Equal(f, []mailbox.UID{all[0], uid}, res.Source)
 	require.Len(f, res.Dest, 2)
@@ -110,7 +112,7 @@ func testCopy(f *fixture) {
 func testCopyToSelf(f *fixture) {
 	b := f.inbox()
 	uids := b.fill(3)
-	res, err := mailbox.Copy(f.ctx, f.acc, "INBOX", mailbox.AllUIDs(), "INBOX")
+	res, err := mailbox.Copy(f.ctx, f.acc, "INBOX", 0, mailbox.AllUIDs(), "INBOX")
 	require.NoError(f, err)
 	require.Equal(f, uids, res.Source)
 	require.Len(f, b.uids(), 6)
@@ -120,17 +122,68 @@ func testCopyToSelf(f *fixture) {
 func testCopyAbsent(f *fixture) {
 	b := f.inbox()
 	uids := b.fill(1)
-	_, err := mailbox.Copy(f.ctx, f.acc, "INBOX", mailbox.UIDs(uids...), "absent")
+	_, err := mailbox.Copy(f.ctx, f.acc, "INBOX", 0, mailbox.UIDs(uids...), "absent")
 	require.ErrorIs(f, err, mailbox.ErrNotFound)
-	_, err = mailbox.Move(f.ctx, f.acc, "INBOX", mailbox.UIDs(uids...), "absent")
+	_, err = mailbox.Move(f.ctx, f.acc, "INBOX", 0, mailbox.UIDs(uids...), "absent")
 	require.ErrorIs(f, err, mailbox.ErrNotFound)
-	_, err = mailbox.Copy(f.ctx, f.acc, "absent", mailbox.UIDs(uids...), "INBOX")
+	_, err = mailbox.Copy(f.ctx, f.acc, "absent", 0, mailbox.UIDs(uids...), "INBOX")
 	require.ErrorIs(f, err, mailbox.ErrNotFound)
 	require.Equal(f, uids, b.uids())
-	res, err := mailbox.Copy(f.ctx, f.acc, "INBOX", mailbox.UIDs(uids[0]+9), "INBOX")
+	res, err := mailbox.Copy(f.ctx, f.acc, "INBOX", 0, mailbox.UIDs(uids[0]+9), "INBOX")
 	require.NoError(f, err, "no message is no error")
 	require.Empty(f, res.Source)
 	require.Empty(f, res.Dest)
+}
+
+// testTransferElsewhere: the folder under the name of the source is another than the one that the UIDs are of.
+func testTransferElsewhere(f *fixture) {
+	src, dst := f.folder("Work"), f.folder("Done")
+	uids := src.fill(2)
+	validity := src.state().UIDValidity
+	for _, transfer := range []transferFunc{mailbox.Copy, mailbox.Move} {
+		for _, wrong := range []uint32{validity + 1, validity - 1, 1<<32 - 1} {
+			_, err := transfer(f.ctx, f.acc, "Work", wrong, mailbox.UIDs(uids...), "Done")
+			require.ErrorIs(f, err, mailbox.ErrUIDValidity)
+		}
+		require.Empty(f, dst.uids())
+		require.Equal(f, uids, f.open("Work").uids())
+	}
+	require.NoError(f, mailbox.Rename(f.ctx, f.acc, "Work", "Play"))
+	other := f.folder("Work").fill(2)
+	require.Equal(f, uids, other, "the new folder has the same UIDs")
+	for _, transfer := range []transferFunc{mailbox.Copy, mailbox.Move} {
+		_, err := transfer(f.ctx, f.acc, "Work", validity, mailbox.UIDs(uids...), "Done")
+		require.ErrorIs(f, err, mailbox.ErrUIDValidity)
+		require.NotErrorIs(f, err, mailbox.ErrNotFound, "both folders are there")
+		require.Empty(f, dst.uids())
+		require.Equal(f, other, f.open("Work").uids())
+		res, err := transfer(f.ctx, f.acc, "Play", validity, mailbox.UIDs(uids[0]), "Done")
+		require.NoError(f, err)
+		require.Equal(f, []mailbox.UID{uids[0]}, res.Source)
+		dst.expungeAll()
+	}
+	// Deleted and made anew at once.
+	require.NoError(f, f.acc.Delete(f.ctx, "Work"))
+	f.folder("Work").fill(2)
+	_, err := mailbox.Move(f.ctx, f.acc, "Work", validity, mailbox.UIDs(uids...), "Done")
+	require.ErrorIs(f, err, mailbox.ErrUIDValidity)
+	// What is moved out of INBOX by its renaming does not change what it is.
+	validity = f.inbox().state().UIDValidity
+	f.inbox().fill(1)
+	require.NoError(f, mailbox.Rename(f.ctx, f.acc, "INBOX", "Old"))
+	_, err = mailbox.Copy(f.ctx, f.acc, "INBOX", validity, mailbox.AllUIDs(), "Done")
+	require.NoError(f, err)
+	_, err = mailbox.Copy(f.ctx, f.acc, "Old", validity, mailbox.AllUIDs(), "Done")
+	require.ErrorIs(f, err, mailbox.ErrUIDValidity)
+}
+
+type transferFunc = func(ctx context.Context, a mailbox.Account, from string, validity uint32, uids mailbox.UIDSet, to string) (mailbox.CopyResult, error)
+
+// expungeAll empties a folder.
+func (b *box) expungeAll() {
+	b.f.Helper()
+	_, err := b.Expunge(b.f.ctx, mailbox.AllUIDs())
+	require.NoError(b.f, err)
 }
 
 func testMove(f *fixture) {
@@ -140,7 +193,7 @@ func testMove(f *fixture) {
 		src.setFlags(mailbox.FlagsAdd, mailbox.FlagList{System: mailbox.Flagged}, uids[2])
 	}
 	before := src.state()
-	res, err := mailbox.Move(f.ctx, f.acc, "INBOX", mailbox.UIDs(uids[1], uids[2]), "Done")
+	res, err := mailbox.Move(f.ctx, f.acc, "INBOX", 0, mailbox.UIDs(uids[1], uids[2]), "Done")
 	require.NoError(f, err)
 	require.Equal(f, []mailbox.UID{uids[1], uids[2]}, res.Source)
 	require.Equal(f, []mailbox.UID{uids[0], uids[3]}, src.uids())
@@ -153,7 +206,7 @@ func testMove(f *fixture) {
 	require.Greater(f, ch.State.ModSeq, before.ModSeq)
 	require.True(f, !ch.Known || ch.Expunged.Contains(uids[1]))
 	// Back again: new UIDs.
-	res, err = mailbox.Move(f.ctx, f.acc, "Done", mailbox.AllUIDs(), "INBOX")
+	res, err = mailbox.Move(f.ctx, f.acc, "Done", 0, mailbox.AllUIDs(), "INBOX")
 	require.NoError(f, err)
 	require.Greater(f, res.Dest[0], uids[3])
 	require.Empty(f, dst.uids())
@@ -163,7 +216,7 @@ func testMove(f *fixture) {
 func testMoveToSelf(f *fixture) {
 	b := f.inbox()
 	uids := b.fill(3)
-	res, err := mailbox.Move(f.ctx, f.acc, "INBOX", mailbox.AllUIDs(), "INBOX")
+	res, err := mailbox.Move(f.ctx, f.acc, "INBOX", 0, mailbox.AllUIDs(), "INBOX")
 	require.NoError(f, err)
 	require.Equal(f, uids, res.Source)
 	require.Equal(f, res.Dest, b.uids())

@@ -2,6 +2,7 @@ package mailboxtest
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -20,7 +21,7 @@ const processMessages = 60
 // TestTwoProcesses lets two processes work on the same mail: open opens the store at a place, a
 // temporary folder. The test binary is started again for the second process and runs the calling
 // test alone, so this call must come first in a top-level test. Both append, flag and expunge; at the end all
-// that was acknowledged by either is there once, and no UID was given twice.
+// that was acknowledged by either is there once, and no UID was given twice. Then a folder is replaced that the other has open.
 func TestTwoProcesses(t *testing.T, open func(t *testing.T, place string) mailbox.Store) {
 	if place := os.Getenv(childEnv); place != "" {
 		processWork(t, open(t, place), "child", os.Stdout)
@@ -29,7 +30,7 @@ func TestTwoProcesses(t *testing.T, open func(t *testing.T, place string) mailbo
 	place := t.TempDir()
 	store := open(t, place)
 	processOpen(t, store) // the account is made once, by one
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v=false", "-test.timeout=60s")
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v=false", "-test.timeout=5m")
 	cmd.Env = append(os.Environ(), childEnv+"="+place)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
@@ -44,14 +45,73 @@ func TestTwoProcesses(t *testing.T, open func(t *testing.T, place string) mailbo
 	require.Len(t, ledger, 2*processMessages, "each message has a UID of its own")
 	processCheck(t, store, ledger)
 	processCheck(t, open(t, place), ledger)
+	processReplace(t, store, open(t, place))
+}
+
+// processReplace puts another folder into the place of one that the first store has open, through the second, which stands
+// for another process: what is meant for the one must not happen to the other, whose UIDs are the same.
+func processReplace(t *testing.T, mine, theirs mailbox.Store) {
+	first, second := processOpenAccount(t, mine), processOpenAccount(t, theirs)
+	err := first.Create(t.Context(), "Work", mailbox.CreateOptions{})
+	if errors.Is(err, mailbox.ErrCannot) {
+		return // it has no folders
+	}
+	require.NoError(t, err)
+	fill := func(a mailbox.Account, text string) mailbox.Mailbox {
+		m, err := a.Open(t.Context(), "Work")
+		require.NoError(t, err)
+		t.Cleanup(func() { m.Close() })
+		for range 3 {
+			_, err := m.Append(t.Context(), strings.NewReader(text), mailbox.AppendOptions{})
+			require.NoError(t, err)
+		}
+		return m
+	}
+	old := fill(first, "old\r\n")
+	ch, err := old.Changes(t.Context(), mailbox.Latest)
+	require.NoError(t, err)
+	require.NoError(t, mailbox.Rename(t.Context(), second, "Work", "Play"))
+	require.NoError(t, second.Create(t.Context(), "Work", mailbox.CreateOptions{}))
+	work := fill(second, "new\r\n")
+	wrapped, err := Core(mine).Account(t.Context(), "alice@example.org")
+	require.NoError(t, err)
+	defer wrapped.Close()
+	for _, a := range []mailbox.Account{first, wrapped} {
+		for _, transfer := range []transferFunc{mailbox.Copy, mailbox.Move} {
+			_, err := transfer(t.Context(), a, "Work", ch.State.UIDValidity, mailbox.AllUIDs(), "INBOX")
+			require.ErrorIs(t, err, mailbox.ErrUIDValidity)
+		}
+	}
+	for msg, err := range old.Read(t.Context(), mailbox.AllUIDs()) {
+		require.True(t, err != nil || msg.Content.Size() > 0)
+		if err == nil {
+			text := make([]byte, msg.Content.Size())
+			_, _ = msg.Content.ReadAt(text, 0)
+			require.Equal(t, "old\r\n", string(text), "the handle shows another folder")
+		}
+	}
+	_, _ = old.SetFlags(t.Context(), mailbox.AllUIDs(), mailbox.FlagChange{Op: mailbox.FlagsAdd, Flags: mailbox.FlagList{System: mailbox.Deleted}})
+	_, _ = old.Expunge(t.Context(), mailbox.AllUIDs())
+	now, err := work.Changes(t.Context(), 0)
+	require.NoError(t, err)
+	require.Equal(t, 3, now.State.Messages)
+	for meta := range now.Messages {
+		require.Zero(t, meta.Flags, "done to a message of another folder")
+	}
+}
+
+func processOpenAccount(t *testing.T, s mailbox.Store) mailbox.Account {
+	a, err := s.Account(t.Context(), "alice@example.org")
+	require.NoError(t, err)
+	t.Cleanup(func() { a.Close() })
+	return a
 }
 
 func processOpen(t *testing.T, s mailbox.Store) mailbox.Mailbox {
-	a, err := s.Account(t.Context(), "alice@example.org")
-	require.NoError(t, err)
+	a := processOpenAccount(t, s)
 	m, err := a.Open(t.Context(), "INBOX")
 	require.NoError(t, err)
-	t.Cleanup(func() { m.Close(); a.Close() })
+	t.Cleanup(func() { m.Close() })
 	return m
 }
 

@@ -67,12 +67,12 @@ func (s Suite) Run(t *testing.T) {
 		{"Mailbox", mailboxScenarios},
 		{"Optional", optionalScenarios},
 		{"Functions", functionScenarios},
-		{"Concurrent", concurrentScenarios},
+		{"Concurrent", slices.Concat(concurrentScenarios, renameScenarios)},
 	} {
 		t.Run(group.name, func(t *testing.T) { s.runAll(t, group.scenarios, nil) })
 	}
 	// The same again with the optional interfaces hidden: the functions must fall back.
-	t.Run("Fallback", func(t *testing.T) { s.runAll(t, functionScenarios, Core) })
+	t.Run("Fallback", func(t *testing.T) { s.runAll(t, slices.Concat(functionScenarios, renameScenarios), Core) })
 	t.Run("Wrapped", func(t *testing.T) { s.runWrapped(t) })
 }
 

@@ -1,6 +1,7 @@
 package mailboxtest
 
 import (
+	"errors"
 	"strings"
 
 	"github.com/goniec-mail/goniec/mailbox"
@@ -39,4 +40,20 @@ func testUIDAppender(f *fixture) {
 	require.EqualValues(f, 901, b.add("next", mailbox.AppendOptions{}).UID)
 	require.Equal(f, validity, other.state().UIDValidity)
 	require.Equal(f, []mailbox.UID{5, 900, 901}, other.uids())
+	if f.lacks(LacksFolders) {
+		return
+	}
+	// One UIDVALIDITY is one folder's: neither is it taken over twice, nor given to a new one.
+	second := f.folder("second")
+	_, err := need[mailbox.UIDAppender](f, second.Mailbox).AppendUID(f.ctx, validity, 1, strings.NewReader("x"), mailbox.AppendOptions{})
+	require.ErrorIs(f, err, mailbox.ErrCannot, "another folder has this UIDVALIDITY")
+	own := second.state().UIDValidity
+	require.NotEqual(f, validity, own)
+	require.Empty(f, second.uids())
+	third := need[mailbox.UIDAppender](f, f.folder("third").Mailbox)
+	_, err = third.AppendUID(f.ctx, own+1, 1, strings.NewReader("x"), mailbox.AppendOptions{})
+	require.True(f, err == nil || errors.Is(err, mailbox.ErrCannot), "%v", err)
+	seen := map[uint32]bool{validity: true, own: true, f.open("third").state().UIDValidity: true}
+	seen[f.folder("fourth").state().UIDValidity] = true
+	require.Len(f, seen, 4, "no two folders share a UIDVALIDITY")
 }

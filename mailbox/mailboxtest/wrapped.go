@@ -154,10 +154,10 @@ func mailboxOperations(f *fixture, m mailbox.Mailbox) map[mailbox.OpKind]func() 
 func accountOperations(f *fixture) map[mailbox.OpKind]func() error {
 	all := make(map[mailbox.OpKind]func() error)
 	if o, ok := mailbox.As[mailbox.Copier](f.acc); ok {
-		all[mailbox.OpCopy] = func() error { _, err := o.Copy(f.ctx, "INBOX", mailbox.AllUIDs(), "INBOX"); return err }
+		all[mailbox.OpCopy] = func() error { _, err := o.Copy(f.ctx, "INBOX", 0, mailbox.AllUIDs(), "INBOX"); return err }
 	}
 	if o, ok := mailbox.As[mailbox.Mover](f.acc); ok {
-		all[mailbox.OpMove] = func() error { _, err := o.Move(f.ctx, "INBOX", mailbox.AllUIDs(), "INBOX"); return err }
+		all[mailbox.OpMove] = func() error { _, err := o.Move(f.ctx, "INBOX", 0, mailbox.AllUIDs(), "INBOX"); return err }
 	}
 	if o, ok := mailbox.As[mailbox.Subscriber](f.acc); ok {
 		all[mailbox.OpSubscribed] = func() error { _, err := o.Subscribed(f.ctx); return err }
