@@ -97,7 +97,7 @@ func TestI07_Bomb(t *testing.T) {
 			}
 			_, _ = io.Copy(io.Discard, c.r) // the session ends
 		})
-		require.Less(t, grown, int64(2<<20), "%q", start)
+		require.Less(t, grown, int64(4<<20), "%q", start) // a deflater or two may wait to be used again
 		require.Less(t, peak, uint64(64<<20))
 	}
 	c := login(t, addr)

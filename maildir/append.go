@@ -1,7 +1,6 @@
 package maildir
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -180,10 +179,10 @@ func (f *folder) appendBatch(jobs []*appendJob) {
 		} else if j.err = f.placeJob(ctx, j); j.err == nil {
 			ready = append(ready, j)
 		}
-		if len(j.items) > 1 { // its note lies there: it is committed on its own
+		if err == nil && len(j.items) > 1 { // its note lies there: it is committed on its own
 			f.commitReady(ready)
 			ready = nil
-			err = cmp.Or(err, f.afterCommit(ctx))
+			err = f.afterCommit(ctx)
 		}
 	}
 	f.commitReady(ready)
