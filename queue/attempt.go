@@ -207,14 +207,15 @@ func (a *attempt) isLate() bool {
 // nextTry is when the deferred recipients are tried again: the last time when the message expires, and once when the
 // sender's deadline is over.
 func (a *attempt) nextTry() time.Time {
-	due := a.now.Add(a.q.backoff(a.l.Attempts + 1))
+	now := a.q.now() // an attempt may take longer than the back-off
+	due := now.Add(a.q.backoff(a.l.Attempts + 1))
 	ends := [...]time.Time{a.expiry(), {}}
 	if by := a.l.Envelope.DeliverBy; by != nil {
 		ends[1] = by.Deadline
 	}
 	for _, end := range ends {
-		if due.After(end) && end.After(a.now) {
-			due = end
+		if due.After(end) && end.After(a.now) { // or has passed during the attempt
+			due = latest(end, now)
 		}
 	}
 	return due

@@ -49,6 +49,8 @@
 // A message whose DELIVERBY has passed goes back to its sender within a minute or so (mode R), or goes on and its sender is told of
 // the delay (mode N), whether its destination answers or not.
 //
+// A back-off counts from the end of the attempt before it.
+//
 // Intervals are measured by the monotonic clock: a jump of the wall clock changes nothing while the
 // process runs. The file store keeps the latest time it has seen, so a clock that went back
 // during a restart does not make mail younger. Nothing expires without a failed attempt, or a destination

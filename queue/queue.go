@@ -203,7 +203,8 @@ func (q *Queue) Enqueue(ctx context.Context, env *goniec.Envelope, msg io.Reader
 	}
 	m := Message{Envelope: env, Groups: q.groups(env, nil), Body: msg, Key: o.Key, Hold: o.Hold, Since: q.now()}
 	if env.HoldUntil.After(m.Since) {
-		m.Since, m.Due = env.HoldUntil, env.HoldUntil // RFC 4865: time held does not count
+		m.Since = env.HoldUntil.Add(time.Second - 1).Truncate(time.Second) // RFC 4865: time held does not count; stores keep seconds
+		m.Due = m.Since
 	}
 	id, err := q.Store.Put(ctx, m)
 	switch {

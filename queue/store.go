@@ -258,7 +258,7 @@ type Filter struct {
 // Change is a change of a message.
 type Change struct {
 	Op     ChangeOp
-	Due    time.Time // for Retry
+	Due    time.Time // for Retry and Reroute; zero = now
 	Groups []Group   // for Reroute
 }
 
