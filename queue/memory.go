@@ -67,12 +67,12 @@ func (s *Memory) Put(_ context.Context, m Message) (ID, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.init()
-	return s.put(m, body), nil
+	return s.put(m, body)
 }
 
-func (s *Memory) put(m Message, body []byte) ID {
+func (s *Memory) put(m Message, body []byte) (ID, error) {
 	if id, ok := s.keys[m.Key]; ok && m.Key != "" {
-		return id
+		return id, ErrKnown
 	}
 	id := ID(m.Envelope.ID)
 	for _, fits := parseID(id); !fits || s.msgs[id] != nil; _, fits = parseID(id) {
@@ -95,7 +95,7 @@ func (s *Memory) put(m Message, body []byte) ID {
 		s.keys[m.Key] = id
 	}
 	s.poke()
-	return id
+	return id, nil
 }
 
 func (s *Memory) poke() {
@@ -284,7 +284,7 @@ func (s *Memory) Settle(_ context.Context, l Lease, st Settlement) error {
 		delete(s.msgs, l.ID)
 	}
 	for i := range st.New {
-		s.put(st.New[i], bodies[i])
+		_, _ = s.put(st.New[i], bodies[i]) // ErrKnown: it was made before
 	}
 	s.poke()
 	return nil

@@ -26,7 +26,7 @@ import (
 func TestSchedulerModel(t *testing.T) {
 	from, n := uint64(1), uint64(30)
 	if peertest.LongForm() {
-		n = 6000
+		n = 1500
 	}
 	if s := os.Getenv("GONIEC_SEED"); s != "" {
 		one, err := strconv.ParseUint(s, 10, 64)
