@@ -14,6 +14,10 @@ const listChunk = 512
 // Entries implements Store. The order is that of arrival, but for places used again.
 func (s *FileStore) Entries(ctx context.Context, f Filter) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
+		if err := s.open(); err != nil {
+			yield(Entry{}, err)
+			return
+		}
 		if f.ID != "" {
 			if id, ok := parseID(f.ID); ok {
 				s.yieldEntries(ctx, f, []uint64{id}, yield)

@@ -164,7 +164,8 @@ func (q *Queue) changed(err error) error {
 	return err
 }
 
-// Expire gives a message up now, with a report. ErrNotFound; recipients under way are left alone.
+// Expire gives a message up now, with a report. ErrNotFound; ErrBusy when all recipients are under way, who are left alone. Any
+// other error means that recipients are left in the queue: ErrCorrupt, or trouble of the Store that lasted until ctx ended.
 func (q *Queue) Expire(ctx context.Context, id ID) error {
 	q.init()
 	leases, err := q.Store.Claim(ctx, ClaimRequest{ID: id, Now: q.now(), Max: 1 << 20, Worker: "expire"})
@@ -172,15 +173,21 @@ func (q *Queue) Expire(ctx context.Context, id ID) error {
 		return err
 	}
 	if len(leases) == 0 {
-		if _, err := q.Show(ctx, id); err != nil {
+		switch e, err := q.Show(ctx, id); {
+		case err != nil:
 			return err
+		case e.Envelope == nil:
+			return ErrCorrupt
 		}
 		return ErrBusy
 	}
 	for i := range leases {
-		q.attempt(ctx, &leases[i], expiredText)
+		if _, failed := q.attempt(ctx, &leases[i], expiredText); failed != nil {
+			err = errors.Join(err, failed)
+			q.giveBack(&leases[i])
+		}
 	}
-	return nil
+	return err
 }
 
 // Requeue asks Route again for the open recipients of a message, whose attempts start at zero and at once; at the end of a HoldUntil

@@ -355,7 +355,7 @@ func (q *Queue) launch(d *destination, l *Lease, now time.Time) {
 	s.bulky += bulk
 	s.leases[l] = struct{}{}
 	go func() {
-		verdict := q.attempt(s.ctx, l, "")
+		verdict, _ := q.attempt(s.ctx, l, "")
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		delete(s.leases, l)

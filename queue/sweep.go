@@ -72,7 +72,7 @@ func (q *Queue) expireOne(l *Lease) bool {
 	s := &q.sched
 	if reason, dead := s.deadReason(l.Dest); dead {
 		l.Reasons = orReasons(l, reason)
-		q.attempt(s.ctx, l, expiredText)
+		_, _ = q.attempt(s.ctx, l, expiredText)
 		return true
 	}
 	if !q.lastTry(l) {
@@ -117,7 +117,7 @@ func (q *Queue) lateOne(l *Lease) bool {
 		return false
 	}
 	l.Reasons = orReasons(l, reason)
-	q.attempt(q.sched.ctx, l, delayedText)
+	_, _ = q.attempt(q.sched.ctx, l, delayedText)
 	return true
 }
 
@@ -126,7 +126,7 @@ func (q *Queue) lateOne(l *Lease) bool {
 func (q *Queue) overdueOne(l *Lease) bool {
 	if l.Envelope.DeliverBy.Return {
 		if l.Since.After(q.now()) { // held until later than that (RFC 4865): it must not be tried
-			q.attempt(q.sched.ctx, l, expiredText)
+			_, _ = q.attempt(q.sched.ctx, l, expiredText)
 			return true
 		}
 		return q.expireOne(l)
@@ -136,7 +136,7 @@ func (q *Queue) overdueOne(l *Lease) bool {
 		reason = overdueText
 	}
 	l.Reasons = orReasons(l, reason)
-	q.attempt(q.sched.ctx, l, delayedText)
+	_, _ = q.attempt(q.sched.ctx, l, delayedText)
 	return true
 }
 
