@@ -24,7 +24,7 @@
 // # Guarantees
 //
 // When Append, SetFlags or Expunge returns nil, the effect survives a crash; see Mailbox for the
-// words. UIDs rise and are never used twice under one UIDVALIDITY; mod-sequences rise with every
+// words. UIDs rise and are never used twice under one UIDVALIDITY, which is that of no other folder of the account; mod-sequences rise with every
 // change. Of several messages each is changed whole or not at all; AppendAll and Copy are all or
 // none as long as the process lives, and after a crash too where the store is a MultiAppender or
 // Copier. What is read is what was stored, octet for octet. Package mailboxtest proves all this for
