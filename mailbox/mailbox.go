@@ -165,6 +165,9 @@ type Message struct {
 type AppendOptions struct {
 	Flags FlagList
 	Date  time.Time // INTERNALDATE; zero = now
+	// Saved is SAVEDATE, for conversions: zero = now, which is right for all else (RFC 8514 §3). Whether the store kept it
+	// is in the Meta that comes back. DeliverAll may pass over it.
+	Saved time.Time
 }
 
 // FlagOp says what a FlagChange does with its flags.

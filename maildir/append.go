@@ -40,7 +40,7 @@ func (m *Mailbox) AppendAll(ctx context.Context, msgs iter.Seq2[mailbox.NewMessa
 		if err != nil {
 			return nil, m.vanished(f, refused(err))
 		}
-		job.items = append(job.items, appendItem{file: file, options: msg.Options})
+		job.items = append(job.items, appendItem{file: file.savedAs(msg.Options), options: msg.Options})
 		if err := file.dated(f.tmp); err != nil {
 			return nil, err
 		}

@@ -14,7 +14,10 @@ type state struct {
 	t        table
 	list     listFile
 	keywords keywordFile
-	listed   map[string]uint32 // lines of the list whose file was not seen yet
+
+	listed     map[string]uint32 // lines of the list whose file was not seen yet, by its base name
+	listedNews bool              // the index does not have them so
+	listedAt   time.Time         // when it got them, where they were read from it
 
 	seenNew, seenCur dirSeen
 	curListed        time.Time // when cur/ was last listed
