@@ -16,7 +16,7 @@ import (
 	"github.com/goniec-mail/goniec/mailbox"
 )
 
-// conn is one session. Its goroutine owns it; during IDLE the goroutines of idler do, one at a time.
+// conn is one session. Its goroutine owns it; while that waits, the goroutines of idler do, one at a time.
 type conn struct {
 	*settings
 	net   *netserver.Conn
@@ -37,6 +37,7 @@ type conn struct {
 	enabled features
 	box     *selection // nil: none is selected
 	idler   idler
+	idling  *idling // nil: not in IDLE
 
 	notifier *notifier // nil: NOTIFY was not used
 
@@ -59,6 +60,15 @@ const (
 
 // handle serves one connection.
 func (s *settings) handle(ctx context.Context, nc *netserver.Conn) {
+	c := newConn(s, nc)
+	defer c.leave()
+	c.greet()
+	c.finish(ctx, c.loop(ctx))
+}
+
+func (c *conn) greet() { c.untagged("OK", "CAPABILITY "+c.capabilities(), c.name+" ready") }
+
+func newConn(s *settings, nc *netserver.Conn) *conn {
 	c := &conn{settings: s, net: nc, began: time.Now()}
 	c.in.Reset(nc)
 	c.out.Reset(nc)
@@ -66,10 +76,7 @@ func (s *settings) handle(ctx context.Context, nc *netserver.Conn) {
 	c.dec.Continue = c.continueLiteral
 	c.dec.Reset(&c.in)
 	c.enterLogin()
-	defer c.in.Release()
-	defer c.leave()
-	c.untagged("OK", "CAPABILITY "+c.capabilities(), c.name+" ready")
-	c.finish(ctx, c.loop(ctx))
+	return c
 }
 
 // finish takes leave of the client, after loop's error, and logs the session.
@@ -100,6 +107,13 @@ func (c *conn) enterAuthenticated() {
 
 // leave frees what the session holds.
 func (c *conn) leave() {
+	c.logOut()
+	c.in.Release()
+}
+
+// logOut leaves the account.
+func (c *conn) logOut() {
+	c.stopIdling()
 	c.setNotifier(nil)
 	c.deselect()
 	if c.account != nil {
@@ -152,13 +166,13 @@ func (c *conn) await() error {
 	return c.wait(timeout)
 }
 
-// wait is await's, and IDLE's, wait for input.
+// wait waits for input, and says goodbye when none came.
 func (c *conn) wait(timeout time.Duration) error {
 	err := c.net.BeginIdle(timeout)
 	if err == nil {
-		stop := c.listen()
+		c.listen()
 		err = c.in.Wait()
-		stop()
+		c.idler.stop()
 		if e := c.net.EndIdle(); e != nil {
 			err = e
 		}
@@ -182,8 +196,11 @@ func (c *conn) startCommand() {
 	}
 }
 
-// command reads and runs one command. Its error ends the session.
+// command reads and runs one command, or ends IDLE. Its error ends the session.
 func (c *conn) command(ctx context.Context) error {
+	if c.idling != nil {
+		return c.endIdle(ctx)
+	}
 	c.tag, c.done = "*", reply{status: statusOK}
 	c.commands++
 	cmd, verb, err := c.readCommand()
@@ -250,8 +267,12 @@ func (c *conn) run(ctx context.Context, cmd *command) (err error) {
 // conclude brings the stream in step again, tells what changed in the mailbox, and writes the tagged
 // reply.
 func (c *conn) conclude(ctx context.Context, cmd *command, verb string, err error) error {
-	if errors.Is(err, errReplied) {
+	switch {
+	case errors.Is(err, errReplied):
 		return nil
+	case errors.Is(err, errIdling):
+		c.idling.cmd = cmd
+		return c.announce(ctx, cmd) // what happened before the store began to tell
 	}
 	r := &c.done
 	if err != nil && !errors.As(err, &r) {

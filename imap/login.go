@@ -157,7 +157,7 @@ func (c *conn) unauthenticate(context.Context) error {
 	if err := c.end(); err != nil {
 		return err
 	}
-	c.leave()
+	c.logOut()
 	c.user, c.offers, c.enabled = "", 0, 0
 	c.enc.UTF8, c.dec.UTF8 = false, false
 	c.enterLogin()
