@@ -66,7 +66,7 @@ func (s *settings) handle(ctx context.Context, nc *netserver.Conn) {
 	c.finish(ctx, c.loop(ctx))
 }
 
-func (c *conn) greet() { c.untagged("OK", "CAPABILITY "+c.capabilities(), c.name+" ready") }
+func (c *conn) greet() { c.untagged("OK", c.capabilities(), c.name+" ready") }
 
 func newConn(s *settings, nc *netserver.Conn) *conn {
 	c := &conn{settings: s, net: nc, began: time.Now()}
@@ -234,8 +234,7 @@ func (c *conn) readCommand() (cmd *command, verb string, err error) {
 	} else if cmd.legal&c.state == 0 {
 		return nil, verb, cmd.illegal(c.state)
 	}
-	var r *reply
-	if cmd == nil && c.commands == 1 && errors.As(err, &r) && r.status == statusBAD {
+	if r := c.replyTo(err); cmd == nil && c.commands == 1 && r != nil && r.status == statusBAD {
 		// Whatever begins with nonsense is no IMAP client, but a browser perhaps that somebody turned on us (S14).
 		r.bye = true
 	}
@@ -274,8 +273,8 @@ func (c *conn) conclude(ctx context.Context, cmd *command, verb string, err erro
 		c.idling.cmd = cmd
 		return c.announce(ctx, cmd) // what happened before the store began to tell
 	}
-	r := &c.done
-	if err != nil && !errors.As(err, &r) {
+	r := c.replyTo(err)
+	if r == nil {
 		c.endBroken(ctx, err)
 		return err
 	}
@@ -303,6 +302,16 @@ func (c *conn) conclude(ctx context.Context, cmd *command, verb string, err erro
 	return nil
 }
 
+// replyTo returns the reply that a command's error is; nil when it is none.
+func (c *conn) replyTo(err error) *reply {
+	if err == nil {
+		return &c.done
+	}
+	var r *reply
+	errors.As(err, &r)
+	return r
+}
+
 // endBroken takes leave of a client with which no conversation is possible any more.
 func (c *conn) endBroken(ctx context.Context, err error) {
 	var r *reply
@@ -320,12 +329,12 @@ func (c *conn) endBroken(ctx context.Context, err error) {
 
 // countErrors ends a session that does nothing but fail (R05).
 func (c *conn) countErrors(err error) error {
-	var r *reply
-	switch {
-	case err == nil:
+	if err == nil {
 		c.errors = 0
 		return nil
-	case errors.As(err, &r) && (r.status == statusBAD || c.state == notAuthenticated):
+	}
+	var r *reply
+	if errors.As(err, &r) && (r.status == statusBAD || c.state == notAuthenticated) {
 		c.errors++
 	}
 	if c.MaxErrors >= 0 && c.errors > c.MaxErrors {
