@@ -21,7 +21,8 @@ type conn struct {
 	*settings
 	net   *netserver.Conn
 	in    crlf.Reader
-	out   crlf.Writer
+	out   crlf.Writer // to peer, or to deflate
+	peer  output
 	dec   wire.Decoder
 	enc   wire.Encoder
 	state state
@@ -71,7 +72,8 @@ func (c *conn) greet() { c.untagged("OK", c.capabilities(), c.name+" ready") }
 func newConn(s *settings, nc *netserver.Conn) *conn {
 	c := &conn{settings: s, net: nc, began: time.Now()}
 	c.in.Reset(nc)
-	c.out.Reset(nc)
+	c.peer.net = nc
+	c.out.Reset(&c.peer)
 	c.enc.Reset(&c.out)
 	c.dec.Continue = c.continueLiteral
 	c.dec.Reset(&c.in)
@@ -82,7 +84,9 @@ func newConn(s *settings, nc *netserver.Conn) *conn {
 // finish takes leave of the client, after loop's error, and logs the session.
 func (c *conn) finish(ctx context.Context, err error) {
 	nc := c.net
-	_ = c.flush()
+	if e := c.flushAll(); e != nil {
+		err = e
+	}
 	c.log.LogAttrs(ctx, slog.LevelInfo, "session",
 		slog.String("remote", nc.RemoteAddr().String()), slog.String("user", c.user), slog.Int("commands", c.commands),
 		slog.Duration("took", time.Since(c.began)), slog.String("end", fmt.Sprint(err)))
@@ -127,6 +131,15 @@ func (c *conn) flush() error {
 	err := c.out.Flush()
 	if c.deflate != nil && err == nil {
 		err = c.deflate.flush()
+	}
+	return err
+}
+
+// flushAll sends what is written, and returns when the system has it.
+func (c *conn) flushAll() error {
+	err := c.flush()
+	if e := c.peer.wait(); e != nil {
+		err = e
 	}
 	return err
 }
@@ -190,10 +203,11 @@ func (c *conn) wait(timeout time.Duration) error {
 
 // startCommand begins the time that the client has for the rest of a command.
 func (c *conn) startCommand() {
-	c.net.StartStage(netserver.Pace{Total: -1, MinRate: minRate, Grace: max(c.CommandTimeout, 0)})
-	if c.CommandTimeout < 0 {
-		c.net.StartStage(netserver.Pace{Total: -1})
+	pace := netserver.Pace{Total: -1}
+	if c.CommandTimeout >= 0 {
+		pace.MinRate, pace.Grace = minRate, c.CommandTimeout
 	}
+	c.net.StartStage(pace)
 }
 
 // command reads and runs one command, or ends IDLE. Its error ends the session.

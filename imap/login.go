@@ -44,7 +44,7 @@ func (c *conn) startTLS(ctx context.Context) error {
 	}
 	c.done.text = "begin TLS"
 	c.tagged(&c.done)
-	if err := c.flush(); err != nil {
+	if err := c.flushAll(); err != nil {
 		return err
 	}
 	if err := c.net.StartTLS(ctx, c.in.Buffered()); err != nil {
