@@ -30,13 +30,16 @@ func (c *conn) capability(context.Context) error {
 	if err := c.end(); err != nil {
 		return err
 	}
-	c.enc.Raw("* CAPABILITY " + c.capabilities() + "\r\n")
+	c.enc.Raw("* ")
+	c.enc.Raw(c.capabilities())
+	c.enc.CRLF()
 	return nil
 }
 
-// capabilities lists what works in this state of this connection, and nothing else.
+// capabilities is the response, and the response code, that lists what works in this state of this connection, and nothing
+// else.
 func (c *conn) capabilities() string {
-	names := []string{"IMAP4rev2", "IMAP4rev1", "SASL-IR", "ENABLE", "ID"}
+	names := append(make([]string, 0, 64), "CAPABILITY", "IMAP4rev2", "IMAP4rev1", "SASL-IR", "ENABLE", "ID")
 	if c.state == notAuthenticated {
 		return strings.Join(append(names, c.loginCapabilities()...), " ")
 	}
