@@ -51,15 +51,6 @@ type folder struct {
 	popLock atomic.Bool
 }
 
-// syncDir is a directory whose syncs are shared.
-type syncDir struct {
-	faultfs.Dir
-	group *faultfs.Group
-}
-
-// Sync makes the directory's entries durable; one sync serves all who wait.
-func (d *syncDir) Sync() error { return d.group.Sync() }
-
 // ctxMutex is a mutex that a context can give up waiting for.
 type ctxMutex chan struct{}
 
@@ -109,8 +100,8 @@ func openFolder(a *account, dir string) (_ *folder, err error) {
 		}
 	}
 	f.tmp = dirs[0]
-	f.new = syncDir{dirs[1], faultfs.NewGroup(dirs[1].Sync)}
-	f.cur = syncDir{dirs[2], faultfs.NewGroup(dirs[2].Sync)}
+	f.new.init(dirs[1], f.base, subDirs[1])
+	f.cur.init(dirs[2], f.base, subDirs[2])
 	return f, nil
 }
 
@@ -144,6 +135,8 @@ func (f *folder) closeDirs() {
 	if f.lockFile != nil {
 		_ = f.lockFile.Close()
 	}
+	f.new.closeMore()
+	f.cur.closeMore()
 	dirs := []faultfs.Dir{f.tmp, f.new.Dir, f.cur.Dir}
 	if f.dir != "" {
 		dirs = append(dirs, f.base)
