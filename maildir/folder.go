@@ -38,6 +38,7 @@ type folder struct {
 	state     state
 	listLock  *dotlock // of the uidlist, while listDepth > 0
 	listDepth int
+	spare     spareLock    // for listLock
 	lockFile  faultfs.File // see exclusive; nil until it is needed
 	owned     bool         // exclusive is in force
 	declared  bool         // the note of a change is on the disk
@@ -47,6 +48,7 @@ type folder struct {
 	wrongSizes sync.Map // UIDs of messages whose names have wrong sizes: uint32 -> true
 
 	appends appendQueue
+	busy    atomic.Pointer[appending]
 	watch   watchers
 	popLock atomic.Bool
 }
@@ -99,7 +101,7 @@ func openFolder(a *account, dir string) (_ *folder, err error) {
 			return nil, err
 		}
 	}
-	f.tmp = dirs[0]
+	f.tmp, f.spare.dir = dirs[0], dirs[0]
 	f.new.init(dirs[1], f.base, subDirs[1])
 	f.cur.init(dirs[2], f.base, subDirs[2])
 	return f, nil
@@ -164,6 +166,7 @@ func (f *folder) end() {
 	if !f.gone.Load() && !f.broken.Load() {
 		f.saveLook()
 	}
+	f.spare.drop()
 	f.closeDirs()
 	_ = f.acct.store.releaseAccount(f.acct)
 }
