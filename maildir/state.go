@@ -90,21 +90,25 @@ func (s *state) count() counts {
 	}
 	var c counts
 	for i := range s.t.recs {
-		r := &s.t.recs[i]
-		if r.flags&flagBits(mailbox.Seen) == 0 {
-			c.unseen++
-		}
-		if r.flags&flagBits(mailbox.Deleted) != 0 {
-			c.deleted++
-		}
-		if n := r.getSize(); n < 0 {
-			c.size = -1
-		} else if c.size >= 0 {
-			c.size += n
-		}
+		c.add(&s.t.recs[i])
 	}
 	s.counts = &c
 	return c
+}
+
+// add counts one more message.
+func (c *counts) add(r *rec) {
+	if r.flags&flagBits(mailbox.Seen) == 0 {
+		c.unseen++
+	}
+	if r.flags&flagBits(mailbox.Deleted) != 0 {
+		c.deleted++
+	}
+	if n := r.getSize(); n < 0 {
+		c.size = -1
+	} else if c.size >= 0 {
+		c.size += n
+	}
 }
 
 // dirSeen says when a directory was last listed.
