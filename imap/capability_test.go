@@ -53,6 +53,7 @@ var proofs = map[string][2]string{
 	"METADATA":              {"metadata.txt", "SETMETADATA"},
 	"NOTIFY":                {"notify.txt", "NOTIFY SET"},
 	"CONTEXT=SEARCH":        {"context.txt", "RETURN (UPDATE"},
+	"CONTEXT=SORT":          {"context-sort.txt", "SORT RETURN (UPDATE"},
 	"ESORT":                 {"esort.txt", "SORT RETURN (MIN MAX"},
 	"UIDONLY":               {"uidonly.txt", "ENABLE UIDONLY"},
 	"LIST-METADATA":         {"metadata.txt", "RETURN (METADATA"},

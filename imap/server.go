@@ -82,6 +82,9 @@ type Server struct {
 	// MaxNotify limits the mailboxes whose news a session under NOTIFY can have waiting, and those whose state it
 	// remembers: beyond it the client is told NOTIFICATIONOVERFLOW. Zero means 10,000; negative means no limit.
 	MaxNotify int
+	// SearchTimeout is how long one SEARCH, ESEARCH, SORT or THREAD may work: beyond it the command is refused with
+	// NO [LIMIT]. Waiting for the client does not count. Zero means 2 min; negative means no limit.
+	SearchTimeout time.Duration
 	// ProgressInterval is how often a client that waits for a long search or copy is told that it goes on (RFC
 	// 9585). Zero means 10 s; negative means never.
 	ProgressInterval time.Duration
@@ -103,6 +106,7 @@ const (
 	defaultCommandTimeout = 5 * time.Minute
 	defaultProgress       = 10 * time.Second
 	defaultMaxNotify      = 10_000
+	defaultSearchTimeout  = 2 * time.Minute
 
 	// minRate is what a client has to keep up within a command, in octets a second.
 	minRate = 500
@@ -210,6 +214,7 @@ type settings struct {
 	IdleTimeout, LoginTimeout time.Duration
 	CommandTimeout            time.Duration
 	ProgressInterval          time.Duration
+	SearchTimeout             time.Duration
 }
 
 func (s *Server) settings() *settings {
@@ -224,6 +229,7 @@ func (s *Server) settings() *settings {
 		CommandTimeout:  orDefault(s.CommandTimeout, defaultCommandTimeout),
 
 		ProgressInterval: orDefault(s.ProgressInterval, defaultProgress),
+		SearchTimeout:    orDefault(s.SearchTimeout, defaultSearchTimeout),
 	}
 	if set.name == "" {
 		set.name, _ = os.Hostname()

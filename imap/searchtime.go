@@ -1,0 +1,41 @@
+package imap
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// errSearchTime is the cause of a context whose command has searched for too long.
+var errSearchTime = errors.New("search takes too long")
+
+// searchTime is what one command has left of Server.SearchTimeout. What it does beside searching, such as waiting for the
+// client's literals, does not count.
+type searchTime struct {
+	c    *conn
+	left time.Duration
+}
+
+func (c *conn) searchTime() searchTime { return searchTime{c, c.SearchTimeout} }
+
+// spend is limit for the work of a command: the client is told meanwhile that it goes on.
+func (t *searchTime) spend(ctx context.Context, work func(context.Context) error) error {
+	defer t.c.working()()
+	return t.limit(ctx, work)
+}
+
+// limit does some of the work, and ends it when the time is up.
+func (t *searchTime) limit(ctx context.Context, work func(context.Context) error) error {
+	if t.c.SearchTimeout < 0 {
+		return work(ctx)
+	}
+	began := time.Now()
+	ctx, stop := context.WithTimeoutCause(ctx, t.left, errSearchTime)
+	defer stop()
+	err := work(ctx)
+	t.left = max(t.left-time.Since(began), 0)
+	if err != nil && context.Cause(ctx) == errSearchTime {
+		return no("LIMIT", "search takes longer than %s", t.c.SearchTimeout) // RFC 5530 §3
+	}
+	return err
+}
