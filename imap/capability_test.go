@@ -54,6 +54,7 @@ var proofs = map[string][2]string{
 	"NOTIFY":                {"notify.txt", "NOTIFY SET"},
 	"CONTEXT=SEARCH":        {"context.txt", "RETURN (UPDATE"},
 	"CONTEXT=SORT":          {"context-sort.txt", "SORT RETURN (UPDATE"},
+	"MULTISEARCH":           {"multisearch.txt", "ESEARCH IN (mailboxes"},
 	"ESORT":                 {"esort.txt", "SORT RETURN (MIN MAX"},
 	"UIDONLY":               {"uidonly.txt", "ENABLE UIDONLY"},
 	"LIST-METADATA":         {"metadata.txt", "RETURN (METADATA"},

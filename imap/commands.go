@@ -92,6 +92,7 @@ func commands() []command {
 		{"MYRIGHTS", loggedIn, 0, (*conn).myRights},
 		{"IDLE", loggedIn, 0, (*conn).idle},
 		{"NOTIFY", loggedIn, 0, (*conn).notify},
+		{"ESEARCH", loggedIn, 0, (*conn).eSearch},
 
 		{"CANCELUPDATE", selectedState, 0, (*conn).cancelUpdate},
 		{"CHECK", selectedState, junk, (*conn).noop},

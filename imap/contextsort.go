@@ -40,7 +40,7 @@ func (x *searchContext) move(ctx context.Context, mb mailbox.Mailbox) error {
 	if n.added.Empty() {
 		return nil
 	}
-	order, err := mailbox.Sort(ctx, searchSource(mb, sortFields(x.order)), x.found, x.order)
+	order, err := mailbox.Sort(ctx, readableFor(mb, sortFields(x.order)), x.found, x.order)
 	if err != nil {
 		return fmt.Errorf("sort: %w", err)
 	}

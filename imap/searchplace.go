@@ -158,5 +158,5 @@ func (c *conn) find(ctx context.Context, s *searching, place *searchPlace) (key 
 // searchAmong evaluates a program over some messages.
 func searchAmong(ctx context.Context, mb mailbox.Mailbox, uids mailbox.UIDSet, key mailbox.Criterion) (mailbox.SearchResult, error) {
 	key.Of = append([]mailbox.Criterion{{Key: mailbox.KeyUIDs, UIDs: uids}}, key.Of...) // a program is a KeyAnd
-	return mailbox.Search(ctx, searchSource(mb, searchFields(&key)), key)
+	return mailbox.Search(ctx, readableFor(mb, searchFields(&key)), key)
 }

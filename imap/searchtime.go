@@ -12,15 +12,27 @@ var errSearchTime = errors.New("search takes too long")
 // searchTime is what one command has left of Server.SearchTimeout. What it does beside searching, such as waiting for the
 // client's literals, does not count.
 type searchTime struct {
-	c    *conn
-	left time.Duration
+	c      *conn
+	left   time.Duration
+	silent time.Duration // of the work, since the client was told something
 }
 
-func (c *conn) searchTime() searchTime { return searchTime{c, c.SearchTimeout} }
+func (c *conn) searchTime() searchTime { return searchTime{c: c, left: c.SearchTimeout} }
+
+// up reports whether nothing is left.
+func (t *searchTime) up() bool { return t.left == 0 }
+
+// told notes that the client was told something.
+func (t *searchTime) told() { t.silent = 0 }
 
 // spend is limit for the work of a command: the client is told meanwhile that it goes on.
 func (t *searchTime) spend(ctx context.Context, work func(context.Context) error) error {
-	defer t.c.working()()
+	began, stop := time.Now(), t.c.workingFor(t.silent)
+	defer func() {
+		if t.silent += time.Since(began); stop() {
+			t.told()
+		}
+	}()
 	return t.limit(ctx, work)
 }
 

@@ -29,7 +29,7 @@ func (c *conn) sortBy(ctx context.Context, by numbering) error {
 	}
 	var sorted []mailbox.UID
 	err = s.time.spend(ctx, func(ctx context.Context) (err error) {
-		sorted, err = mailbox.Sort(ctx, searchSource(c.box.mb, sortFields(order)), res.UIDs, order)
+		sorted, err = mailbox.Sort(ctx, readableFor(c.box.mb, sortFields(order)), res.UIDs, order)
 		return err
 	})
 	if err != nil {
@@ -128,7 +128,7 @@ func (c *conn) threadBy(ctx context.Context, by numbering) error {
 	}
 	var nodes []mailbox.ThreadNode
 	err = s.time.spend(ctx, func(ctx context.Context) (err error) {
-		nodes, err = mailbox.Thread(ctx, searchSource(c.box.mb, threadFields()), res.UIDs, algorithm)
+		nodes, err = mailbox.Thread(ctx, readableFor(c.box.mb, threadFields()), res.UIDs, algorithm)
 		return err
 	})
 	if err != nil {

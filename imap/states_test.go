@@ -67,6 +67,8 @@ func stateTable() []stateRow {
 		{"MYRIGHTS INBOX", bad, ok, ok, ok},
 		{"IDLE\r\nDONE", bad, ok, ok, ok},
 		{"NOTIFY SET (personal (MessageNew MessageExpunge))", bad, ok, ok, ok},
+		{"ESEARCH ALL", bad, bad, ok, ok},
+		{"ESEARCH IN (personal) ALL", bad, ok, ok, ok},
 		{`CANCELUPDATE "x"`, bad, bad, ok, ok},
 		{"CHECK", bad, bad, ok, ok},
 		{"CLOSE", bad, bad, ok, ok},
