@@ -39,7 +39,7 @@ func (c *conn) capability(context.Context) error {
 // capabilities is the response, and the response code, that lists what works in this state of this connection, and nothing
 // else.
 func (c *conn) capabilities() string {
-	names := append(make([]string, 0, 64), "CAPABILITY", "IMAP4rev2", "IMAP4rev1", "SASL-IR", "ENABLE", "ID")
+	names := append(make([]string, 0, 64), "CAPABILITY", "IMAP4rev2", "IMAP4rev1", "SASL-IR", "ENABLE", "ID", "LANGUAGE")
 	if c.state == notAuthenticated {
 		return strings.Join(append(names, c.loginCapabilities()...), " ")
 	}
@@ -62,6 +62,9 @@ func (c *conn) capabilities() string {
 	}
 	if c.offers&objectIDs != 0 {
 		names = append(names, "OBJECTID")
+	}
+	if c.offersJMAP() {
+		names = append(names, "JMAPACCESS")
 	}
 	if c.offers&annotations != 0 {
 		names = append(names, "METADATA", "LIST-METADATA")

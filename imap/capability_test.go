@@ -16,6 +16,7 @@ var proofs = map[string][2]string{
 	"SASL-IR":               {"login.txt", "AUTHENTICATE PLAIN AGFs"},
 	"ENABLE":                {"enable-id.txt", "ENABLE"},
 	"ID":                    {"enable-id.txt", "ID NIL"},
+	"LANGUAGE":              {"language.txt", "LANGUAGE de en-GB"},
 	"LITERAL-":              {"login.txt", "LOGIN bob {11+}"},
 	"LITERAL+":              {"append.txt", "{12+}"},
 	"STARTTLS":              {"starttls.txt", "STARTTLS"},
@@ -59,6 +60,7 @@ var proofs = map[string][2]string{
 	"UIDONLY":               {"uidonly.txt", "ENABLE UIDONLY"},
 	"LIST-METADATA":         {"metadata.txt", "RETURN (METADATA"},
 	"OBJECTID":              {"objectid.txt", "EMAILID (M"},
+	"JMAPACCESS":            {"jmapaccess.txt", "JMAPACCESS"},
 	"PREVIEW":               {"preview.txt", "PREVIEW (LAZY)"},
 	"REPLACE":               {"replace.txt", "UID REPLACE"},
 	"UNAUTHENTICATE":        {"unauthenticate.txt", "UNAUTHENTICATE"},
@@ -75,6 +77,7 @@ func TestCapabilitiesAreProved(t *testing.T) {
 	f := newFixture(t)
 	f.setting(t, "tls", "yes")
 	f.setting(t, "sharing", "yes")
+	f.setting(t, "jmap", "https://mx.test/.well-known/jmap")
 	addr := f.start(t)
 	advertised := map[string]bool{"LOGINDISABLED": true} // on connections without TLS from elsewhere
 	for _, c := range []*client{dial(t, addr), login(t, addr)} {

@@ -77,6 +77,9 @@ type Server struct {
 	// CommandTimeout is how long a client may take for a command or literal once its first octet has come, in pauses and
 	// below a rate of 500 octets a second. Zero means 5 min; negative means no limit.
 	CommandTimeout time.Duration
+	// JMAPSession is the address of the JMAP session resource (RFC 8620 §2) where the same mail is to be had, with the same users
+	// and passwords: clients are told (RFC 9698). The identities there must be those of OBJECTID here. "" means that there is none.
+	JMAPSession string
 	// PollInterval is how often a folder is asked for changes during IDLE where its store can not tell. Zero means mailbox.DefaultPoll.
 	PollInterval time.Duration
 	// MaxNotify limits the mailboxes whose news a session under NOTIFY can have waiting, and those whose state it
@@ -154,6 +157,9 @@ func (s *Server) ServeTLS(l net.Listener) error {
 func (s *Server) config() (*netserver.Config, error) {
 	if s.Store == nil || s.Auth == nil {
 		return nil, errors.New("imap: Server.Store or Server.Auth is nil")
+	}
+	if err := checkJMAPSession(s.JMAPSession); err != nil {
+		return nil, err
 	}
 	set := s.settings()
 	return &netserver.Config{

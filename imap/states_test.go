@@ -36,6 +36,8 @@ func stateTable() []stateRow {
 		{"CAPABILITY", ok, ok, ok, ok},
 		{"NOOP", ok, ok, ok, ok},
 		{"ID NIL", ok, ok, ok, ok},
+		{"LANGUAGE", ok, ok, ok, ok},
+		{"GETJMAPACCESS", bad, no, no, no},
 		{"LOGOUT", ok, ok, ok, ok},
 		{"STARTTLS", ok, bad, bad, bad},
 		{"AUTHENTICATE PLAIN AGFsaWNlAHNlY3JldA==", ok, bad, bad, bad},
