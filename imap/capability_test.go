@@ -35,6 +35,7 @@ var proofs = map[string][2]string{
 	"CREATE-SPECIAL-USE":    {"special-use.txt", "USE ("},
 	"STATUS=SIZE":           {"status.txt", "SIZE 38"},
 	"MULTIAPPEND":           {"append.txt", "3:5"},
+	"CATENATE":              {"catenate.txt", "CATENATE (URL"},
 	"BINARY":                {"binary.txt", "BINARY.PEEK"},
 	"CONDSTORE":             {"condstore.txt", "UNCHANGEDSINCE"},
 	"QRESYNC":               {"qresync.txt", "VANISHED (EARLIER)"},
