@@ -14,7 +14,7 @@ import (
 	"github.com/goniec-mail/goniec/mailbox"
 )
 
-// maxMultiAppend limits the messages of one APPEND.
+// maxMultiAppend limits the messages of one APPEND where Server.SaveLimit does not.
 const maxMultiAppend = 1000
 
 // appendMessages stores messages (RFC 9051 §6.3.12), several in one command all or none (RFC 3502).
@@ -22,14 +22,14 @@ const maxMultiAppend = 1000
 // there and the size allowed.
 func (c *conn) appendMessages(ctx context.Context) error {
 	d := &c.dec
-	d.Limits.Literals = maxMultiAppend + 1
+	d.Limits.Literals = max(c.appendLimit(), maxMultiAppend) + 1
 	defer func() { d.Limits.Literals = 0 }()
 	to, err := c.appendTarget(ctx)
 	if err != nil {
 		return err
 	}
 	defer to.Close()
-	metas, err := c.appendAll(ctx, to.Mailbox, maxMultiAppend)
+	metas, err := c.appendAll(ctx, to.Mailbox, c.appendLimit())
 	if e := d.Err(); e != nil {
 		return grammar(e)
 	}
@@ -185,7 +185,7 @@ func (c *conn) messageHead(ctx context.Context) (o mailbox.AppendOptions, data a
 	if o.Date.Unix() < 0 && !o.Date.IsZero() {
 		o.Date = time.Unix(1, 0) // before the epoch of stores
 	}
-	if next := d.Peek(); next != '{' && next != '~' && next != 0 {
+	if next := d.Peek(); next|0x20 == 'u' || next|0x20 == 'c' {
 		switch d.Keyword() {
 		case "UTF8": // RFC 6855 §4
 			d.SP()
@@ -204,6 +204,9 @@ func (c *conn) messageHead(ctx context.Context) (o mailbox.AppendOptions, data a
 
 // admit refuses a message before it is asked for.
 func (c *conn) admit(lit wire.Literal, n, limit int) error {
+	if err := c.saveLimited(n + 1); err != nil {
+		return err
+	}
 	switch {
 	case n >= limit:
 		return no("LIMIT", "too many messages in one command")

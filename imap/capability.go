@@ -70,6 +70,9 @@ func (c *conn) capabilities() string {
 		names = append(names, "METADATA", "LIST-METADATA")
 	}
 	names = c.aclCapabilities(names)
+	if c.SaveLimit > 0 {
+		names = append(names, "SAVELIMIT="+strconv.Itoa(c.SaveLimit))
+	}
 	if limit := c.MaxMessageBytes; limit >= 0 {
 		names = append(names, "APPENDLIMIT="+strconv.FormatInt(limit, 10))
 	}

@@ -68,6 +68,7 @@ var proofs = map[string][2]string{
 	"INPROGRESS":            {"inprogress.txt", "INPROGRESS"},
 	"COMPRESS=DEFLATE":      {"compress.txt", "COMPRESS DEFLATE"},
 	"APPENDLIMIT":           {"append.txt", "TOOBIG"},
+	"SAVELIMIT":             {"savelimit.txt", "MESSAGELIMIT 2"},
 	"ACL":                   {"acl.txt", "GETACL"},
 	"RIGHTS=texk":           {"acl.txt", "lrswipkxtea"},
 	"LIST-MYRIGHTS":         {"acl-shared.txt", "RETURN (MYRIGHTS)"},
@@ -78,14 +79,15 @@ func TestCapabilitiesAreProved(t *testing.T) {
 	f := newFixture(t)
 	f.setting(t, "tls", "yes")
 	f.setting(t, "sharing", "yes")
+	f.setting(t, "savelimit", "1000")
 	f.setting(t, "jmap", "https://mx.test/.well-known/jmap")
 	addr := f.start(t)
 	advertised := map[string]bool{"LOGINDISABLED": true} // on connections without TLS from elsewhere
 	for _, c := range []*client{dial(t, addr), login(t, addr)} {
 		line := strings.Join(c.ok("CAPABILITY"), "")
 		for _, name := range strings.Fields(line)[2:] {
-			if strings.HasPrefix(name, "APPENDLIMIT=") {
-				name = "APPENDLIMIT"
+			if what, _, _ := strings.Cut(name, "="); what == "APPENDLIMIT" || what == "SAVELIMIT" {
+				name = what
 			}
 			advertised[name] = true
 		}

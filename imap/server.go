@@ -64,6 +64,9 @@ type Server struct {
 	// MaxMessageBytes limits the messages of APPEND; it is advertised as APPENDLIMIT. The store may have a narrower limit. Zero
 	// means 50 MiB; negative means no limit.
 	MaxMessageBytes int64
+	// SaveLimit limits the messages of one APPEND and of one COPY; it is advertised as SAVELIMIT (RFC 9738), and should
+	// not be below 1,000. Zero or negative means 1,000 for APPEND, and no limit for COPY.
+	SaveLimit int
 	// MaxLineBytes limits one line of a command after login: sets of many UIDs are long. Zero means 64 KiB. It always has a limit.
 	MaxLineBytes int
 	// MaxLiteralBytes limits the octets of all literals of one command but APPEND's messages, after login. Zero means
