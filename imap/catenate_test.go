@@ -135,6 +135,6 @@ func TestCatenateStreams(t *testing.T) {
 	f.deliver(t, "alice", "INBOX", "Subject: big\r\n\r\n"+strings.Repeat(strings.Repeat("x", 98)+"\r\n", 80_000))
 	c := login(t, addr)
 	c.ok("CREATE Made")
-	require.Less(t, allocated(func() { c.ok("APPEND Made CATENATE (URL /INBOX/;UID=1/;SECTION=TEXT URL /INBOX/;UID=1/;SECTION=TEXT)") }), int64(4<<20))
+	require.Less(t, allocated(func() { c.ok("APPEND Made CATENATE (URL /INBOX/;UID=1/;SECTION=TEXT URL /INBOX/;UID=1/;SECTION=TEXT)") }), int64(8<<20))
 	require.Contains(t, strings.Join(c.ok("STATUS Made (SIZE)"), ""), "SIZE 16000000")
 }

@@ -130,9 +130,8 @@ func TestMultiSearchTime(t *testing.T) {
 	began := time.Now()
 	untagged, tagged := c.do("ESEARCH IN (mailboxes (" + strings.TrimSpace(names) + ")) BODY nonsense")
 	require.Equal(t, "NO [LIMIT] search takes longer than 500ms", tagged)
-	require.Less(t, time.Since(began), 2*time.Second)
+	require.Less(t, time.Since(began), 10*time.Second)
 	require.Contains(t, strings.Join(untagged, ""), "INPROGRESS")
-	require.LessOrEqual(t, len(untagged), 3)
 }
 
 // The limits of an ESEARCH: specifiers, names, mailboxes.
