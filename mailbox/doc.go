@@ -75,6 +75,8 @@
 // other attachments, and not across a line break. Text in HTML is searched as it stands, tags
 // included. Memory keeps everything in memory and forgets it with the process. FromSource can not
 // make, delete or rename folders. Flags of shared folders are the folder's, \Seen too: nobody has
-// his own. Converter does not copy limits of quotas, nor who is in the groups that access control lists name. RightPost is kept and asked of nobody. Move without a Mover is a copy and an expunge: a crash between, a
+// his own. Converter does not copy limits of quotas, nor who is in the groups that access control lists name. RightPost is kept and
+// asked of nobody: it is for delivery to a folder's own address (RFC 4314 §2.1), and folders have none here. Move without a Mover
+// is a copy and an expunge: a crash between, a
 // rival at the same moment, or an expunge whose outcome is not known, may leave a copy too many, never one too few.
 package mailbox
