@@ -138,8 +138,13 @@ func SameFile(a, b Info) bool {
 // CheckName returns ErrBadName unless name is a single path element. Every Dir
 // calls it.
 func CheckName(name string) error {
-	if name == "" || name == "." || name == ".." || strings.ContainsAny(name, badInName) {
+	if name == "" || name == "." || name == ".." {
 		return ErrBadName
+	}
+	for i := range len(badInName) { // several times as fast as strings.ContainsAny, and each call has one or two names
+		if strings.IndexByte(name, badInName[i]) >= 0 {
+			return ErrBadName
+		}
 	}
 	return nil
 }

@@ -3,7 +3,6 @@ package imap
 import (
 	"context"
 	"errors"
-	"slices"
 	"strings"
 
 	"github.com/goniec-mail/goniec/imap/internal/wire"
@@ -248,7 +247,7 @@ func (b *selection) permanentFlags(all mailbox.Flags) (f mailbox.Flags, anyKeywo
 // aclCapabilities are those of this file.
 func (c *conn) aclCapabilities(names []string) []string {
 	if c.controlled() {
-		names = slices.Concat(names, []string{"ACL", "RIGHTS=texk", "LIST-MYRIGHTS"})
+		names = append(names, "ACL", "RIGHTS=texk", "LIST-MYRIGHTS")
 	}
 	return names
 }

@@ -1,8 +1,10 @@
 package imap
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"io"
 	"iter"
 	"slices"
 	"strconv"
@@ -12,7 +14,7 @@ import (
 	"github.com/goniec-mail/goniec/mailbox"
 )
 
-// maxMultiAppend limits the messages of one APPEND.
+// maxMultiAppend limits the messages of one APPEND where Server.SaveLimit does not.
 const maxMultiAppend = 1000
 
 // appendMessages stores messages (RFC 9051 §6.3.12), several in one command all or none (RFC 3502).
@@ -20,14 +22,14 @@ const maxMultiAppend = 1000
 // there and the size allowed.
 func (c *conn) appendMessages(ctx context.Context) error {
 	d := &c.dec
-	d.Limits.Literals = maxMultiAppend + 1
+	d.Limits.Literals = max(c.appendLimit(), maxMultiAppend) + 1
 	defer func() { d.Limits.Literals = 0 }()
 	to, err := c.appendTarget(ctx)
 	if err != nil {
 		return err
 	}
 	defer to.Close()
-	metas, err := c.appendAll(ctx, to.Mailbox, maxMultiAppend)
+	metas, err := c.appendAll(ctx, to.Mailbox, c.appendLimit())
 	if e := d.Err(); e != nil {
 		return grammar(e)
 	}
@@ -84,13 +86,14 @@ func (c *conn) dropTarget(ctx context.Context, mb mailbox.Mailbox, name string, 
 // appendAll streams the messages of the command into mb. A single message, the usual case, takes
 // the store's simplest way.
 func (c *conn) appendAll(ctx context.Context, mb mailbox.Mailbox, limit int) ([]mailbox.Meta, error) {
-	next, stop := iter.Pull2(c.messages(limit))
+	var fault error
+	next, stop := iter.Pull2(c.messages(ctx, limit, &fault))
 	defer stop()
 	first, err, _ := next()
 	if err != nil {
 		return nil, err
 	}
-	return mailbox.AppendAll(ctx, mb, func(yield func(mailbox.NewMessage, error) bool) {
+	metas, err := mailbox.AppendAll(ctx, mb, func(yield func(mailbox.NewMessage, error) bool) {
 		ok := true
 		for msg, err := first, error(nil); ok; msg, err, ok = next() {
 			if !yield(msg, err) {
@@ -98,31 +101,34 @@ func (c *conn) appendAll(ctx context.Context, mb mailbox.Mailbox, limit int) ([]
 			}
 		}
 	})
+	if stop(); fault != nil {
+		return nil, fault // rather than what the store makes of it
+	}
+	return metas, err
 }
 
-// messages yields the messages of the command, limit at the most, as they are read.
-func (c *conn) messages(limit int) iter.Seq2[mailbox.NewMessage, error] {
+// messages yields the messages of the command, limit at the most, as they are read. fault is why one of them could not be
+// made of its parts.
+func (c *conn) messages(ctx context.Context, limit int, fault *error) iter.Seq2[mailbox.NewMessage, error] {
 	d := &c.dec
 	return func(yield func(mailbox.NewMessage, error) bool) {
 		for n := 0; ; n++ {
-			o, lit, utf8 := c.messageHead()
+			o, data := c.messageHead(ctx)
 			err := d.Err()
 			if err == nil {
-				err = c.admit(lit, n, limit)
+				err = c.admit(data.literal, n, limit)
 			}
 			if err != nil {
 				yield(mailbox.NewMessage{}, err)
 				return
 			}
-			if !yield(mailbox.NewMessage{Msg: lit.Open(), Options: o}, nil) {
+			wanted := yield(mailbox.NewMessage{Msg: data.open(), Options: o}, nil)
+			*fault = data.close(d, wanted)
+			switch {
+			case !wanted:
 				return
-			}
-			d.CloseLiteral()
-			if utf8 {
-				d.Expect(')')
-			}
-			if d.AtEnd() {
-				if err := d.Err(); err != nil {
+			case *fault != nil, d.AtEnd():
+				if err := cmp.Or(d.Err(), *fault); err != nil {
 					yield(mailbox.NewMessage{}, err)
 				}
 				return
@@ -132,8 +138,41 @@ func (c *conn) messages(limit int) iter.Seq2[mailbox.NewMessage, error] {
 	}
 }
 
+// appendData is where the octets of a message come from: a literal, in UTF8 (…) perhaps, or several parts.
+type appendData struct {
+	literal   wire.Literal
+	utf8      bool
+	catenated *catenation
+}
+
+func (a *appendData) open() io.Reader {
+	if a.catenated != nil {
+		return a.catenated
+	}
+	return a.literal.Open()
+}
+
+// close reads what is behind the octets, and before that what the store has left of them; unless there is nobody any more who
+// wants the next message. It returns why the message could not be made.
+func (a *appendData) close(d *wire.Decoder, wanted bool) error {
+	if cat := a.catenated; cat != nil {
+		defer cat.close()
+		if wanted {
+			_, _ = io.Copy(io.Discard, cat) // the error is kept
+		}
+		return cat.fault()
+	}
+	if wanted {
+		d.CloseLiteral()
+		if a.utf8 {
+			d.Expect(')')
+		}
+	}
+	return nil
+}
+
 // messageHead reads what stands before a message's octets.
-func (c *conn) messageHead() (o mailbox.AppendOptions, lit wire.Literal, utf8 bool) {
+func (c *conn) messageHead(ctx context.Context) (o mailbox.AppendOptions, data appendData) {
 	d := &c.dec
 	if d.Peek() == '(' {
 		o.Flags = d.Flags()
@@ -143,22 +182,31 @@ func (c *conn) messageHead() (o mailbox.AppendOptions, lit wire.Literal, utf8 bo
 		o.Date = d.DateTime()
 		d.SP()
 	}
-	if c := d.Peek(); c == 'U' || c == 'u' { // RFC 6855 §4
-		if d.Keyword() != "UTF8" {
-			d.Fail("unknown kind of message data")
-		}
-		d.SP()
-		d.Expect('(')
-		utf8 = true
-	}
 	if o.Date.Unix() < 0 && !o.Date.IsZero() {
 		o.Date = time.Unix(1, 0) // before the epoch of stores
 	}
-	return o, d.LiteralHead(), utf8
+	if next := d.Peek(); next|0x20 == 'u' || next|0x20 == 'c' {
+		switch d.Keyword() {
+		case "UTF8": // RFC 6855 §4
+			d.SP()
+			d.Expect('(')
+			data.utf8 = true
+		case "CATENATE":
+			data.catenated = c.beginCatenate(ctx)
+			return o, data
+		default:
+			d.Fail("unknown kind of message data")
+		}
+	}
+	data.literal = d.LiteralHead()
+	return o, data
 }
 
 // admit refuses a message before it is asked for.
 func (c *conn) admit(lit wire.Literal, n, limit int) error {
+	if err := c.saveLimited(n + 1); err != nil {
+		return err
+	}
 	switch {
 	case n >= limit:
 		return no("LIMIT", "too many messages in one command")

@@ -2,6 +2,7 @@ package imap_test
 
 import (
 	"bufio"
+	"compress/flate"
 	"fmt"
 	"io"
 	"runtime"
@@ -71,6 +72,61 @@ func BenchmarkMailbox(b *testing.B) {
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/n, "ns/message")
 		})
 	}
+}
+
+// BenchmarkPipeline measures commands that a client sends without waiting for replies: one write of it has them all. The bodies are
+// of 2,000 messages, over a connection in the clear, under TLS and compressed.
+func BenchmarkPipeline(b *testing.B) {
+	const n, each = 2000, 100
+	var bodies, flags strings.Builder
+	for first := 1; first < n; first += each {
+		fmt.Fprintf(&bodies, "p FETCH %d:%d BODY.PEEK[]\r\n", first, first+each-1)
+	}
+	for i := range 1000 {
+		fmt.Fprintf(&flags, "p FETCH %d FLAGS\r\n", i+1)
+	}
+	for _, v := range []struct{ name, commands, before string }{
+		{"bodies", bodies.String(), "NOOP"},
+		{"bodies-compressed", bodies.String(), "COMPRESS DEFLATE"},
+		{"flags", flags.String(), "NOOP"},
+	} {
+		b.Run(v.name, func(b *testing.B) {
+			c := benchBox(b, n)
+			c.ok(v.before)
+			r := io.Reader(c.r)
+			w := io.Writer(c)
+			if v.name == "bodies-compressed" {
+				r = flate.NewReader(c.r)
+				z, _ := flate.NewWriter(c, flate.BestSpeed)
+				w = flusher{z}
+			}
+			lines := bufio.NewReaderSize(r, 64<<10)
+			count := strings.Count(v.commands, "\n")
+			b.ReportAllocs()
+			for b.Loop() {
+				_, err := io.WriteString(w, v.commands)
+				require.NoError(b, err)
+				for done := 0; done < count; {
+					l, err := lines.ReadSlice('\n')
+					require.NoError(b, err)
+					if l[0] == 'p' {
+						done++
+					}
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(count), "ns/command")
+		})
+	}
+}
+
+// flusher flushes after each write.
+type flusher struct{ z *flate.Writer }
+
+func (f flusher) Write(p []byte) (int, error) {
+	if n, err := f.z.Write(p); err != nil {
+		return n, err
+	}
+	return len(p), f.z.Flush()
 }
 
 // BenchmarkIdle measures the memory of a session in IDLE with a folder of 2,000 messages open: the goal is 14 KB of resident

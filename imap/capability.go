@@ -30,20 +30,23 @@ func (c *conn) capability(context.Context) error {
 	if err := c.end(); err != nil {
 		return err
 	}
-	c.enc.Raw("* CAPABILITY " + c.capabilities() + "\r\n")
+	c.enc.Raw("* ")
+	c.enc.Raw(c.capabilities())
+	c.enc.CRLF()
 	return nil
 }
 
-// capabilities lists what works in this state of this connection, and nothing else.
+// capabilities is the response, and the response code, that lists what works in this state of this connection, and nothing
+// else.
 func (c *conn) capabilities() string {
-	names := []string{"IMAP4rev2", "IMAP4rev1", "SASL-IR", "ENABLE", "ID"}
+	names := append(make([]string, 0, 64), "CAPABILITY", "IMAP4rev2", "IMAP4rev1", "SASL-IR", "ENABLE", "ID", "LANGUAGE")
 	if c.state == notAuthenticated {
 		return strings.Join(append(names, c.loginCapabilities()...), " ")
 	}
 	names = append(names, "LITERAL+", "IDLE", "NAMESPACE", "UNSELECT", "UIDPLUS", "MOVE", "CHILDREN", "LIST-EXTENDED",
-		"LIST-STATUS", "SPECIAL-USE", "STATUS=SIZE", "MULTIAPPEND", "BINARY", "CONDSTORE", "QRESYNC", "UTF8=ACCEPT",
+		"LIST-STATUS", "SPECIAL-USE", "STATUS=SIZE", "MULTIAPPEND", "CATENATE", "BINARY", "CONDSTORE", "QRESYNC", "UTF8=ACCEPT",
 		"ESEARCH", "SEARCHRES", "WITHIN", "SAVEDATE", "PARTIAL",
-		"SORT", "SORT=DISPLAY", "ESORT", "CONTEXT=SEARCH", "THREAD=ORDEREDSUBJECT", "THREAD=REFERENCES",
+		"SORT", "SORT=DISPLAY", "ESORT", "CONTEXT=SEARCH", "CONTEXT=SORT", "MULTISEARCH", "THREAD=ORDEREDSUBJECT", "THREAD=REFERENCES",
 		"PREVIEW", "REPLACE", "UNAUTHENTICATE", "INPROGRESS", "UIDONLY")
 	if _, ok := mailbox.As[mailbox.SpecialUser](c.account); ok {
 		names = append(names, "CREATE-SPECIAL-USE")
@@ -60,10 +63,16 @@ func (c *conn) capabilities() string {
 	if c.offers&objectIDs != 0 {
 		names = append(names, "OBJECTID")
 	}
+	if c.offersJMAP() {
+		names = append(names, "JMAPACCESS")
+	}
 	if c.offers&annotations != 0 {
 		names = append(names, "METADATA", "LIST-METADATA")
 	}
 	names = c.aclCapabilities(names)
+	if c.SaveLimit > 0 {
+		names = append(names, "SAVELIMIT="+strconv.Itoa(c.SaveLimit))
+	}
 	if limit := c.MaxMessageBytes; limit >= 0 {
 		names = append(names, "APPENDLIMIT="+strconv.FormatInt(limit, 10))
 	}

@@ -16,6 +16,7 @@ var proofs = map[string][2]string{
 	"SASL-IR":               {"login.txt", "AUTHENTICATE PLAIN AGFs"},
 	"ENABLE":                {"enable-id.txt", "ENABLE"},
 	"ID":                    {"enable-id.txt", "ID NIL"},
+	"LANGUAGE":              {"language.txt", "LANGUAGE de en-GB"},
 	"LITERAL-":              {"login.txt", "LOGIN bob {11+}"},
 	"LITERAL+":              {"append.txt", "{12+}"},
 	"STARTTLS":              {"starttls.txt", "STARTTLS"},
@@ -34,6 +35,7 @@ var proofs = map[string][2]string{
 	"CREATE-SPECIAL-USE":    {"special-use.txt", "USE ("},
 	"STATUS=SIZE":           {"status.txt", "SIZE 38"},
 	"MULTIAPPEND":           {"append.txt", "3:5"},
+	"CATENATE":              {"catenate.txt", "CATENATE (URL"},
 	"BINARY":                {"binary.txt", "BINARY.PEEK"},
 	"CONDSTORE":             {"condstore.txt", "UNCHANGEDSINCE"},
 	"QRESYNC":               {"qresync.txt", "VANISHED (EARLIER)"},
@@ -53,16 +55,20 @@ var proofs = map[string][2]string{
 	"METADATA":              {"metadata.txt", "SETMETADATA"},
 	"NOTIFY":                {"notify.txt", "NOTIFY SET"},
 	"CONTEXT=SEARCH":        {"context.txt", "RETURN (UPDATE"},
+	"CONTEXT=SORT":          {"context-sort.txt", "SORT RETURN (UPDATE"},
+	"MULTISEARCH":           {"multisearch.txt", "ESEARCH IN (mailboxes"},
 	"ESORT":                 {"esort.txt", "SORT RETURN (MIN MAX"},
 	"UIDONLY":               {"uidonly.txt", "ENABLE UIDONLY"},
 	"LIST-METADATA":         {"metadata.txt", "RETURN (METADATA"},
 	"OBJECTID":              {"objectid.txt", "EMAILID (M"},
+	"JMAPACCESS":            {"jmapaccess.txt", "JMAPACCESS"},
 	"PREVIEW":               {"preview.txt", "PREVIEW (LAZY)"},
 	"REPLACE":               {"replace.txt", "UID REPLACE"},
 	"UNAUTHENTICATE":        {"unauthenticate.txt", "UNAUTHENTICATE"},
 	"INPROGRESS":            {"inprogress.txt", "INPROGRESS"},
 	"COMPRESS=DEFLATE":      {"compress.txt", "COMPRESS DEFLATE"},
 	"APPENDLIMIT":           {"append.txt", "TOOBIG"},
+	"SAVELIMIT":             {"savelimit.txt", "MESSAGELIMIT 2"},
 	"ACL":                   {"acl.txt", "GETACL"},
 	"RIGHTS=texk":           {"acl.txt", "lrswipkxtea"},
 	"LIST-MYRIGHTS":         {"acl-shared.txt", "RETURN (MYRIGHTS)"},
@@ -73,13 +79,15 @@ func TestCapabilitiesAreProved(t *testing.T) {
 	f := newFixture(t)
 	f.setting(t, "tls", "yes")
 	f.setting(t, "sharing", "yes")
+	f.setting(t, "savelimit", "1000")
+	f.setting(t, "jmap", "https://mx.test/.well-known/jmap")
 	addr := f.start(t)
 	advertised := map[string]bool{"LOGINDISABLED": true} // on connections without TLS from elsewhere
 	for _, c := range []*client{dial(t, addr), login(t, addr)} {
 		line := strings.Join(c.ok("CAPABILITY"), "")
 		for _, name := range strings.Fields(line)[2:] {
-			if strings.HasPrefix(name, "APPENDLIMIT=") {
-				name = "APPENDLIMIT"
+			if what, _, _ := strings.Cut(name, "="); what == "APPENDLIMIT" || what == "SAVELIMIT" {
+				name = what
 			}
 			advertised[name] = true
 		}

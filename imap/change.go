@@ -330,6 +330,9 @@ func (c *conn) copyBy(ctx context.Context, by numbering) error {
 	if uids.Empty() {
 		return c.destination(ctx, to)
 	}
+	if err := c.saveLimited(uids.Len()); err != nil {
+		return err
+	}
 	stop := c.working()
 	res, err := mailbox.Copy(ctx, c.account, c.box.name, c.box.view.State().UIDValidity, uids, to)
 	stop()

@@ -60,6 +60,7 @@ func commands() []command {
 		{"NOOP", anywhere, junk, (*conn).noop},
 		{"LOGOUT", anywhere, quiet, (*conn).logout},
 		{"ID", anywhere, junk, (*conn).id},
+		{"LANGUAGE", anywhere, junk, (*conn).language},
 
 		{"STARTTLS", notAuthenticated, 0, (*conn).startTLS},
 		{"AUTHENTICATE", notAuthenticated, 0, (*conn).authenticate},
@@ -90,8 +91,10 @@ func commands() []command {
 		{"GETACL", loggedIn, 0, (*conn).getACL},
 		{"LISTRIGHTS", loggedIn, 0, (*conn).listRights},
 		{"MYRIGHTS", loggedIn, 0, (*conn).myRights},
+		{"GETJMAPACCESS", loggedIn, junk, (*conn).getJMAPAccess},
 		{"IDLE", loggedIn, 0, (*conn).idle},
 		{"NOTIFY", loggedIn, 0, (*conn).notify},
+		{"ESEARCH", loggedIn, 0, (*conn).eSearch},
 
 		{"CANCELUPDATE", selectedState, 0, (*conn).cancelUpdate},
 		{"CHECK", selectedState, junk, (*conn).noop},

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/goniec-mail/goniec/imap/internal/inflate"
+	"github.com/goniec-mail/goniec/internal/crlf"
 )
 
 // compress turns compression on (RFC 4978), in both directions, for the rest of the connection.
@@ -29,7 +30,7 @@ func (c *conn) compress(context.Context) error {
 	if err := c.flush(); err != nil {
 		return err
 	}
-	c.deflate = &deflater{w: c.net}
+	c.deflate = newDeflater(&c.peer)
 	c.in.Reset(inflate.NewReader(c.net))
 	c.out.Reset(c.deflate)
 	return errReplied
@@ -39,8 +40,14 @@ func (c *conn) compress(context.Context) error {
 // nothing of one answer is used for the next, so that no guess at a secret can be measured by the length of
 // what follows.
 type deflater struct {
-	w io.Writer
-	z *flate.Writer // nil between flushes
+	out crlf.Writer   // the compressor writes a few hundred octets at a time
+	z   *flate.Writer // nil between flushes
+}
+
+func newDeflater(w io.Writer) *deflater {
+	d := &deflater{}
+	d.out.Reset(w)
+	return d
 }
 
 // deflaters holds *flate.Writer: free memory, not state.
@@ -48,7 +55,7 @@ var deflaters sync.Pool
 
 func (d *deflater) Write(p []byte) (int, error) {
 	if d.z == nil {
-		d.z = takeDeflater(d.w)
+		d.z = takeDeflater(&d.out)
 	}
 	return d.z.Write(p)
 }
@@ -71,5 +78,8 @@ func (d *deflater) flush() error {
 	d.z.Reset(io.Discard) // do not keep the connection
 	deflaters.Put(d.z)
 	d.z = nil
+	if e := d.out.Flush(); e != nil {
+		err = e
+	}
 	return err
 }

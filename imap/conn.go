@@ -16,12 +16,13 @@ import (
 	"github.com/goniec-mail/goniec/mailbox"
 )
 
-// conn is one session. Its goroutine owns it; during IDLE the goroutines of idler do, one at a time.
+// conn is one session. Its goroutine owns it; while that waits, the goroutines of idler do, one at a time.
 type conn struct {
 	*settings
 	net   *netserver.Conn
 	in    crlf.Reader
-	out   crlf.Writer
+	out   crlf.Writer // to peer, or to deflate
+	peer  output
 	dec   wire.Decoder
 	enc   wire.Encoder
 	state state
@@ -37,6 +38,7 @@ type conn struct {
 	enabled features
 	box     *selection // nil: none is selected
 	idler   idler
+	idling  *idling // nil: not in IDLE
 
 	notifier *notifier // nil: NOTIFY was not used
 
@@ -59,23 +61,32 @@ const (
 
 // handle serves one connection.
 func (s *settings) handle(ctx context.Context, nc *netserver.Conn) {
+	c := newConn(s, nc)
+	defer c.leave()
+	c.greet()
+	c.finish(ctx, c.loop(ctx))
+}
+
+func (c *conn) greet() { c.untagged("OK", c.capabilities(), c.name+" ready") }
+
+func newConn(s *settings, nc *netserver.Conn) *conn {
 	c := &conn{settings: s, net: nc, began: time.Now()}
 	c.in.Reset(nc)
-	c.out.Reset(nc)
+	c.peer.net = nc
+	c.out.Reset(&c.peer)
 	c.enc.Reset(&c.out)
 	c.dec.Continue = c.continueLiteral
 	c.dec.Reset(&c.in)
 	c.enterLogin()
-	defer c.in.Release()
-	defer c.leave()
-	c.untagged("OK", "CAPABILITY "+c.capabilities(), c.name+" ready")
-	c.finish(ctx, c.loop(ctx))
+	return c
 }
 
 // finish takes leave of the client, after loop's error, and logs the session.
 func (c *conn) finish(ctx context.Context, err error) {
 	nc := c.net
-	_ = c.flush()
+	if e := c.flushAll(); e != nil {
+		err = e
+	}
 	c.log.LogAttrs(ctx, slog.LevelInfo, "session",
 		slog.String("remote", nc.RemoteAddr().String()), slog.String("user", c.user), slog.Int("commands", c.commands),
 		slog.Duration("took", time.Since(c.began)), slog.String("end", fmt.Sprint(err)))
@@ -100,6 +111,13 @@ func (c *conn) enterAuthenticated() {
 
 // leave frees what the session holds.
 func (c *conn) leave() {
+	c.logOut()
+	c.in.Release()
+}
+
+// logOut leaves the account.
+func (c *conn) logOut() {
+	c.stopIdling()
 	c.setNotifier(nil)
 	c.deselect()
 	if c.account != nil {
@@ -113,6 +131,15 @@ func (c *conn) flush() error {
 	err := c.out.Flush()
 	if c.deflate != nil && err == nil {
 		err = c.deflate.flush()
+	}
+	return err
+}
+
+// flushAll sends what is written, and returns when the system has it.
+func (c *conn) flushAll() error {
+	err := c.flush()
+	if e := c.peer.wait(); e != nil {
+		err = e
 	}
 	return err
 }
@@ -152,13 +179,13 @@ func (c *conn) await() error {
 	return c.wait(timeout)
 }
 
-// wait is await's, and IDLE's, wait for input.
+// wait waits for input, and says goodbye when none came.
 func (c *conn) wait(timeout time.Duration) error {
 	err := c.net.BeginIdle(timeout)
 	if err == nil {
-		stop := c.listen()
+		c.listen()
 		err = c.in.Wait()
-		stop()
+		c.idler.stop()
 		if e := c.net.EndIdle(); e != nil {
 			err = e
 		}
@@ -176,14 +203,18 @@ func (c *conn) wait(timeout time.Duration) error {
 
 // startCommand begins the time that the client has for the rest of a command.
 func (c *conn) startCommand() {
-	c.net.StartStage(netserver.Pace{Total: -1, MinRate: minRate, Grace: max(c.CommandTimeout, 0)})
-	if c.CommandTimeout < 0 {
-		c.net.StartStage(netserver.Pace{Total: -1})
+	pace := netserver.Pace{Total: -1}
+	if c.CommandTimeout >= 0 {
+		pace.MinRate, pace.Grace = minRate, c.CommandTimeout
 	}
+	c.net.StartStage(pace)
 }
 
-// command reads and runs one command. Its error ends the session.
+// command reads and runs one command, or ends IDLE. Its error ends the session.
 func (c *conn) command(ctx context.Context) error {
+	if c.idling != nil {
+		return c.endIdle(ctx)
+	}
 	c.tag, c.done = "*", reply{status: statusOK}
 	c.commands++
 	cmd, verb, err := c.readCommand()
@@ -217,8 +248,7 @@ func (c *conn) readCommand() (cmd *command, verb string, err error) {
 	} else if cmd.legal&c.state == 0 {
 		return nil, verb, cmd.illegal(c.state)
 	}
-	var r *reply
-	if cmd == nil && c.commands == 1 && errors.As(err, &r) && r.status == statusBAD {
+	if r := c.replyTo(err); cmd == nil && c.commands == 1 && r != nil && r.status == statusBAD {
 		// Whatever begins with nonsense is no IMAP client, but a browser perhaps that somebody turned on us (S14).
 		r.bye = true
 	}
@@ -250,11 +280,15 @@ func (c *conn) run(ctx context.Context, cmd *command) (err error) {
 // conclude brings the stream in step again, tells what changed in the mailbox, and writes the tagged
 // reply.
 func (c *conn) conclude(ctx context.Context, cmd *command, verb string, err error) error {
-	if errors.Is(err, errReplied) {
+	switch {
+	case errors.Is(err, errReplied):
 		return nil
+	case errors.Is(err, errIdling):
+		c.idling.cmd = cmd
+		return c.announce(ctx, cmd) // what happened before the store began to tell
 	}
-	r := &c.done
-	if err != nil && !errors.As(err, &r) {
+	r := c.replyTo(err)
+	if r == nil {
 		c.endBroken(ctx, err)
 		return err
 	}
@@ -282,6 +316,16 @@ func (c *conn) conclude(ctx context.Context, cmd *command, verb string, err erro
 	return nil
 }
 
+// replyTo returns the reply that a command's error is; nil when it is none.
+func (c *conn) replyTo(err error) *reply {
+	if err == nil {
+		return &c.done
+	}
+	var r *reply
+	errors.As(err, &r)
+	return r
+}
+
 // endBroken takes leave of a client with which no conversation is possible any more.
 func (c *conn) endBroken(ctx context.Context, err error) {
 	var r *reply
@@ -299,12 +343,12 @@ func (c *conn) endBroken(ctx context.Context, err error) {
 
 // countErrors ends a session that does nothing but fail (R05).
 func (c *conn) countErrors(err error) error {
-	var r *reply
-	switch {
-	case err == nil:
+	if err == nil {
 		c.errors = 0
 		return nil
-	case errors.As(err, &r) && (r.status == statusBAD || c.state == notAuthenticated):
+	}
+	var r *reply
+	if errors.As(err, &r) && (r.status == statusBAD || c.state == notAuthenticated) {
 		c.errors++
 	}
 	if c.MaxErrors >= 0 && c.errors > c.MaxErrors {

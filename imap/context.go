@@ -2,6 +2,7 @@ package imap
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -9,8 +10,9 @@ import (
 	"github.com/goniec-mail/goniec/mailbox"
 )
 
-// CONTEXT=SEARCH (RFC 5267 §4): a search whose result the client is kept informed of, as long as the mailbox is selected. With
-// NOTIFY it is informed while it is silent, else in IDLE and at the end of its commands.
+// CONTEXT=SEARCH and CONTEXT=SORT (RFC 5267 §4): a search whose result the client is kept informed of, as long as the mailbox is
+// selected. With NOTIFY it is informed while it is silent, else in IDLE and at the end of its commands. contextsort.go keeps
+// results of SORT in order.
 
 // maxContexts limits the searches of a session whose results are kept up to date; each costs its set of UIDs.
 const maxContexts = 10
@@ -23,6 +25,10 @@ type searchContext struct {
 	items []fetchItem // of new messages in the result (RFC 5465 §7)
 	found mailbox.UIDSet
 	news  contextNews
+	named bool // of ESEARCH: responses name the mailbox
+
+	order  []mailbox.SortOrder // of SORT; nil = that of the mailbox
+	sorted []mailbox.UID       // found in this order
 }
 
 // contextNews is what an Update has changed in a result, until it is told.
@@ -32,6 +38,7 @@ type contextNews struct {
 	goneNumbers []mailbox.UID   // the numbers that they had
 	lost, added mailbox.UIDSet
 	fresh       mailbox.UIDSet // those of added that are new in the mailbox
+	moves       contextMoves   // of SORT
 }
 
 // updatable refuses a tag by which the client could not tell two contexts apart (RFC 5267 §4.3).
@@ -46,16 +53,20 @@ func (c *conn) contextOf(tag string) int {
 	return slices.IndexFunc(c.box.contexts, func(x *searchContext) bool { return x.tag == tag })
 }
 
-// keepUpdated makes a context of a search.
-func (c *conn) keepUpdated(s *searching, found mailbox.UIDSet) {
+// keepUpdated makes a context of a search that asks for it.
+func (c *conn) keepUpdated(s *searching, x *searchContext) {
 	if s.returns&returnUpdate == 0 {
 		return
 	}
-	if len(c.box.contexts) >= maxContexts {
-		c.noUpdate(c.tag, "too many contexts")
-		return
+	x.tag, x.by, x.items = c.tag, s.by, s.items
+	switch {
+	case len(c.box.contexts) >= maxContexts:
+		c.noUpdate(x.tag, "too many contexts")
+	case len(x.sorted) > maxSortedContext:
+		c.noUpdate(x.tag, tooManySorted)
+	default:
+		c.box.contexts = append(c.box.contexts, x)
 	}
-	c.box.contexts = append(c.box.contexts, &searchContext{tag: c.tag, by: s.by, key: s.key, items: s.items, found: found})
 }
 
 func (c *conn) noUpdate(tag, text string) { c.untagged("NO", `NOUPDATE "`+tag+`"`, text) }
@@ -70,34 +81,42 @@ func (c *conn) updateContexts(ctx context.Context, u *mailbox.Update) {
 		b.Add(m.UID)
 	}
 	touched := b.Set().Union(u.Added)
+	left := c.searchTime()
 	c.box.contexts = slices.DeleteFunc(c.box.contexts, func(x *searchContext) bool {
-		matching, err := x.among(ctx, c, touched)
+		err := left.limit(ctx, func(ctx context.Context) error { return x.update(ctx, c.box.mb, u, touched) })
+		if errors.Is(err, errTooManySorted) {
+			c.noUpdate(x.tag, tooManySorted)
+			return true
+		}
 		if err != nil {
 			c.log.LogAttrs(ctx, slog.LevelWarn, "context not updated", slog.String("user", c.user), slog.String("error", err.Error()))
 			c.noUpdate(x.tag, "the result is not known any more")
 			return true
 		}
-		x.update(ctx, u, touched, matching)
+		x.news.ctx = ctx
 		return false
 	})
 }
 
 // among returns which of some messages match.
-func (x *searchContext) among(ctx context.Context, c *conn, uids mailbox.UIDSet) (mailbox.UIDSet, error) {
+func (x *searchContext) among(ctx context.Context, mb mailbox.Mailbox, uids mailbox.UIDSet) (mailbox.UIDSet, error) {
 	if uids.Empty() {
 		return nil, nil
 	}
-	key := x.key
-	key.Of = append([]mailbox.Criterion{{Key: mailbox.KeyUIDs, UIDs: uids}}, key.Of...) // a program is a KeyAnd
-	res, err := mailbox.Search(ctx, c.source(searchFields(&key)), key)
+	res, err := searchAmong(ctx, mb, uids, x.key)
 	if err != nil {
 		err = fmt.Errorf("search: %w", err)
 	}
 	return res.UIDs, err
 }
 
-func (x *searchContext) update(ctx context.Context, u *mailbox.Update, touched, matching mailbox.UIDSet) {
-	n := contextNews{ctx: ctx, gone: x.found.Intersect(u.Vanished)}
+// update finds out what has changed in the result.
+func (x *searchContext) update(ctx context.Context, mb mailbox.Mailbox, u *mailbox.Update, touched mailbox.UIDSet) error {
+	matching, err := x.among(ctx, mb, touched)
+	if err != nil {
+		return err
+	}
+	n := contextNews{gone: x.found.Intersect(u.Vanished)}
 	if !n.gone.Empty() {
 		n.goneNumbers = goneNumbers(u, n.gone)
 	}
@@ -106,6 +125,10 @@ func (x *searchContext) update(ctx context.Context, u *mailbox.Update, touched, 
 	n.fresh = n.added.Intersect(u.Added)
 	x.found = x.found.Subtract(n.gone).Subtract(n.lost).Union(n.added)
 	x.news = n
+	if x.order != nil {
+		return x.move(ctx, mb)
+	}
+	return nil
 }
 
 // goneNumbers returns the numbers that expunged messages had: Vanished and Expunged name the same messages.
@@ -129,6 +152,11 @@ func (c *conn) tellContextsGone() {
 			continue
 		}
 		c.contextHead(x)
+		if x.order != nil {
+			c.tellMoves("REMOVEFROM", x.news.moves.gone, x.goneNumber())
+			c.enc.CRLF()
+			continue
+		}
 		c.enc.Raw(" REMOVEFROM (0 ")
 		if x.by == byUID {
 			c.enc.UIDSet(x.news.gone)
@@ -155,25 +183,32 @@ func (c *conn) tellContexts() {
 			continue
 		}
 		c.contextHead(x)
-		for _, change := range []struct {
-			name string
-			uids mailbox.UIDSet
-		}{{" REMOVEFROM (0 ", n.lost}, {" ADDTO (0 ", n.added}} {
-			if !change.uids.Empty() {
-				c.enc.Raw(change.name)
-				c.numbers(x.by, change.uids)
-				c.enc.Raw(")")
-			}
+		if x.order != nil {
+			c.tellMoves("REMOVEFROM", n.moves.lost, c.numberBy(x.by))
+			c.tellMoves("ADDTO", n.moves.added, c.numberBy(x.by))
+		} else {
+			c.tellSet("REMOVEFROM", x.by, n.lost)
+			c.tellSet("ADDTO", x.by, n.added)
 		}
 		c.enc.CRLF()
 	}
 }
 
-func (c *conn) contextHead(x *searchContext) {
-	c.enc.Raw(`* ESEARCH (TAG "` + x.tag + `")`)
-	if x.by == byUID {
-		c.enc.Raw(" UID")
+// tellSet tells a change of a result in the order of the mailbox: position 0.
+func (c *conn) tellSet(item string, by numbering, uids mailbox.UIDSet) {
+	if !uids.Empty() {
+		c.enc.Raw(" " + item + " (0 ")
+		c.numbers(by, uids)
+		c.enc.Raw(")")
 	}
+}
+
+func (c *conn) contextHead(x *searchContext) {
+	name := ""
+	if x.named {
+		name = c.box.name
+	}
+	c.esearchHead(x.tag, name, c.box.view.State().UIDValidity, x.by)
 }
 
 // cancelUpdate ends contexts (RFC 5267 §4.3.5). Tags that have none are passed over.

@@ -15,8 +15,9 @@
 //	RFC 3502  MULTIAPPEND              RFC 3516  BINARY
 //	RFC 3691  UNSELECT                 RFC 4315  UIDPLUS
 //	RFC 4466  grammar of parameters    RFC 4731  ESEARCH
-//	RFC 4978  COMPRESS=DEFLATE
+//	RFC 4469  CATENATE                 RFC 4978  COMPRESS=DEFLATE
 //	RFC 4959  SASL-IR                  RFC 5032  WITHIN
+//	RFC 5092  relative message URLs    RFC 5255  LANGUAGE: en, i-default
 //	RFC 5161  ENABLE                   RFC 5182  SEARCHRES
 //	RFC 5256  SORT, THREAD             RFC 5258  LIST-EXTENDED
 //	RFC 5530  response codes           RFC 5819  LIST-STATUS
@@ -26,12 +27,14 @@
 //	RFC 7889  APPENDLIMIT              RFC 8438  STATUS=SIZE
 //	RFC 8514  SAVEDATE                 RFC 9208  QUOTA (reading; SETQUOTA is refused)
 //	RFC 9394  PARTIAL                  RFC 9585  INPROGRESS
-//	RFC 5267  ESORT, CONTEXT=SEARCH    RFC 5465  NOTIFY
+//	RFC 5267  ESORT, CONTEXT=          RFC 5465  NOTIFY
 //	RFC 5464  METADATA                 RFC 8437  UNAUTHENTICATE
 //	RFC 9586  UIDONLY                  RFC 9590  LIST-METADATA
 //	RFC 8474  OBJECTID                 RFC 8508  REPLACE
 //	RFC 8970  PREVIEW                  RFC 8314  implicit TLS by ServeTLS
 //	RFC 4314  ACL, RIGHTS=texk         RFC 8440  LIST-MYRIGHTS
+//	RFC 7377  MULTISEARCH              RFC 9698  JMAPACCESS
+//	RFC 9738  SAVELIMIT
 //
 // What is advertised depends on the state of the connection, on TLS and on what the store can do; a
 // test holds a dialogue against each name.
@@ -64,8 +67,16 @@
 // mail may be delivered into each. Of what others share, what may be listed but not read is told to be \NoAccess. What
 // happens while a client does not listen is kept as names, once each, up to Server.MaxNotify: then NOTIFICATIONOVERFLOW.
 //
-// CONTEXT=SEARCH keeps the results of ten searches up to date, at the moments when changes of the mailbox are told. Keys with
-// numbers and "$" keep the meaning that they had when the search began; spans of time are looked at when a message changes.
+// CONTEXT=SEARCH and CONTEXT=SORT keep the results of ten searches up to date, at the moments when changes of the mailbox are told. Keys
+// with numbers and "$" keep the meaning that they had when the search began; spans of time are looked at when a message changes. A
+// result of SORT is kept in order as long as it has 10,000 messages at the most.
+//
+// # Searching
+//
+// ESEARCH (MULTISEARCH) searches mailboxes one after the other, and tells what was found in each before the next; sets, "*" and
+// sequence numbers mean each mailbox's own. Those that are not there, or may not be read, are passed over. When one can not be searched,
+// the others are told all the same, and the command is NO. "inboxes" are what they are for NOTIFY. A command that searches has
+// Server.SearchTimeout for it, all mailboxes together; waiting for the client does not count.
 //
 // # Messages
 //
@@ -76,14 +87,17 @@
 //
 // APPEND, COPY, MOVE and STORE answer OK when the store says that the effect is durable. A command
 // that fails has stored nothing; MULTIAPPEND stores all messages or none, as far as the store's AppendAll
-// promises it.
+// promises it. CATENATE takes URLs of the session's own account: relative ones, with mailbox names in percent-encoded UTF-8. Whatever
+// is wrong with one is BADURL, so that nobody learns of mailboxes that he may not see.
 //
 // # Access control
 //
 // Where accounts are a mailbox.AccessControl (mailbox.WithSharing makes them so), users share mailboxes: SETACL and its
 // kin, the namespaces of other users and of a public one, PERMANENTFLAGS as far as the rights go. The store decides at
 // every operation: a right that is withdrawn ends at once, and with the right to read ends the session that has the
-// mailbox selected. Who may put messages into a mailbox without reading it is not told their UIDs.
+// mailbox selected. Who may put messages into a mailbox without reading it is not told their UIDs. The right "p", to send mail to a
+// mailbox's own address, can be given and taken; it is for delivery, and nothing in IMAP asks for it (RFC 4314 §2.1). No delivery of this
+// module does: its addresses lead to INBOX, or where its administrator says.
 //
 // # Limits
 //
@@ -93,8 +107,12 @@
 //	Server.MaxErrors          malformed commands in a row   20
 //	Server.MaxJunk            NOOP and the like in a row    100, when faster than one a second
 //	Server.MaxNotify          mailboxes with news waiting   10,000; 100 event groups, 1,000 names in them
+//	Server.SearchTimeout      work of SEARCH and its kin    2 min
+//	Server.SaveLimit          messages of a COPY            none
+//	                          mailboxes of an ESEARCH       10,000; 100 specifiers, 1,000 names in them
+//	                          parts of a CATENATE           1,000; URLs of 4 KiB
 //	                          annotations of a command      100, of 64 KiB, and what the store takes
-//	                          searches kept up to date      10
+//	                          searches kept up to date      10; of SORT with 10,000 messages
 //	                          levels of nesting             100
 //	                          FETCH items, field names      200, 1,000
 //	                          octets of selected fields     1 MiB
@@ -106,7 +124,10 @@
 //
 // # What is not here yet
 //
-// A client. CATENATE, URLAUTH, CONTEXT=SORT, MULTISEARCH. Shared annotations of the
+// A client. URLAUTH (RFC 4467), for which stores would have to keep a key for each mailbox. MESSAGELIMIT (RFC 9738): answers are
+// streamed, so that sets need no limit. I18NLEVEL=1 (RFC 5255 §4): texts are compared as i;unicode-casemap does, but with
+// ligatures and their like taken apart, and what can not be decoded is read as windows-1252, where RFC 5255 §4.6 wants octets, sorted
+// last. Shared annotations of the
 // server (mailbox "") are read only: each account has private ones. Search
 // texts are UTF-8 (BADCHARSET names the charsets). SUBSCRIBE keeps names that do not exist. \Recent is never set.
 package imap

@@ -10,8 +10,8 @@ import (
 // the last is MAX.
 
 // esort writes the answer of an extended SORT.
-func (c *conn) esort(ctx context.Context, s *searching, sorted []mailbox.UID, modSeq mailbox.ModSeq) error {
-	if s.returns&^returnExtended == 0 {
+func (c *conn) esort(ctx context.Context, s *searching, sorted []mailbox.UID) error {
+	if s.returns&^returnExtended == 0 && !s.hinted {
 		s.returns |= returnAll // RFC 5267 §3.3: RETURN ()
 	}
 	named := mailbox.UIDs(s.named(sorted)...)
@@ -22,16 +22,13 @@ func (c *conn) esort(ctx context.Context, s *searching, sorted []mailbox.UID, mo
 		return nil
 	}
 	var high mailbox.ModSeq
-	if modSeq > 0 && !named.Empty() {
+	if s.parser.modSeq && !named.Empty() {
 		var err error
-		if high, err = c.highestOf(ctx, named); err != nil {
+		if high, err = highestOf(ctx, c.box.mb, named); err != nil {
 			return err
 		}
 	}
-	c.enc.Raw(`* ESEARCH (TAG "` + c.tag + `")`)
-	if s.by == byUID {
-		c.enc.Raw(" UID")
-	}
+	c.esearchHead(c.tag, "", 0, s.by)
 	c.esortItems(s, sorted)
 	if high > 0 {
 		c.enc.Raw(" MODSEQ ")
@@ -108,8 +105,8 @@ func (w window) cut(sorted []mailbox.UID) []mailbox.UID {
 }
 
 // highestOf returns the highest mod-sequence of messages, at least 1.
-func (c *conn) highestOf(ctx context.Context, uids mailbox.UIDSet) (high mailbox.ModSeq, err error) {
-	ch, err := c.box.mb.Changes(ctx, 0)
+func highestOf(ctx context.Context, mb mailbox.Mailbox, uids mailbox.UIDSet) (high mailbox.ModSeq, err error) {
+	ch, err := mb.Changes(ctx, 0)
 	if err != nil {
 		return 0, failed(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 
+	"github.com/goniec-mail/goniec/imap/internal/wire"
 	"github.com/goniec-mail/goniec/mailbox"
 )
 
@@ -278,7 +279,7 @@ func (c *conn) sectionItem(name string, peek bool) fetchItem {
 	item := fetchItem{kind: itemSection, peek: peek}
 	d := &c.dec
 	d.Expect('[')
-	item.section = c.section()
+	item.section = readSection(d)
 	d.Expect(']')
 	c.partial(&item.section)
 	item.name = name + item.section.name()
@@ -292,7 +293,7 @@ func (c *conn) binaryItem(name string) fetchItem {
 	item := fetchItem{kind: itemBinary, peek: name != "BINARY"}
 	d := &c.dec
 	d.Expect('[')
-	item.section.path = c.path()
+	item.section.path = readPath(d)
 	d.Expect(']')
 	if name == "BINARY.SIZE" {
 		item.kind = itemBinarySize
@@ -303,9 +304,8 @@ func (c *conn) binaryItem(name string) fetchItem {
 	return item
 }
 
-// path reads the numbers of a section.
-func (c *conn) path() (path []int) {
-	d := &c.dec
+// readPath reads the numbers of a section.
+func readPath(d *wire.Decoder) (path []int) {
 	for p := d.Peek(); p >= '0' && p <= '9'; p = d.Peek() {
 		n := d.Number()
 		if n == 0 || n > 1<<30 || len(path) >= maxPath {
@@ -323,10 +323,9 @@ func (c *conn) path() (path []int) {
 	return path
 }
 
-// section reads what stands between the brackets.
-func (c *conn) section() (s section) {
-	d := &c.dec
-	s.path = c.path()
+// readSection reads what stands between the brackets.
+func readSection(d *wire.Decoder) (s section) {
+	s.path = readPath(d)
 	if p := d.Peek(); p == ']' || p == 0 {
 		return s
 	}

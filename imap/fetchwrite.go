@@ -21,6 +21,9 @@ type fetchWriter struct {
 	response response
 	kept     keptValues
 	selected []byte                // of fieldsValue, used again
+	metas    [1]mailbox.Meta       // of message, used again
+	pieces   []itemPiece           // likewise
+	bounded  io.LimitedReader      // of copy, likewise
 	seen     mailbox.UIDSetBuilder // read, and without \Seen
 
 	failed error // of one message; the others go on
@@ -171,6 +174,9 @@ func (b *brokenWrite) Error() string { return "response broken off: " + b.err.Er
 func (b *brokenWrite) Unwrap() error { return b.err }
 
 func endsSession(err error) bool {
+	if err == nil {
+		return false
+	}
 	var b *brokenWrite
 	return errors.As(err, &b)
 }
@@ -179,8 +185,8 @@ func endsSession(err error) bool {
 func (w *fetchWriter) message(ctx context.Context, msg *mailbox.Message) error {
 	m := &message{ctx: ctx, mb: w.c.box.mb, uid: msg.UID, content: msg.Content}
 	msg.Size = msg.Content.Size()
-	metas := []mailbox.Meta{msg.Meta}
-	if err := w.kept.loadFrom(ctx, m, w.items, metas); err != nil {
+	w.metas[0] = msg.Meta
+	if err := w.kept.loadFrom(ctx, m, w.items, w.metas[:]); err != nil {
 		return err
 	}
 	pieces, err := w.locate(m)
@@ -224,7 +230,8 @@ type itemPiece struct {
 // locate finds the pieces, so that nothing can fail once the response is being written but reading
 // itself.
 func (w *fetchWriter) locate(m *message) ([]itemPiece, error) {
-	pieces := make([]itemPiece, len(w.items))
+	w.pieces = append(w.pieces[:0], make([]itemPiece, len(w.items))...)
+	pieces := w.pieces
 	for i := range w.items {
 		item := &w.items[i]
 		var err error
@@ -338,7 +345,8 @@ func (w *fetchWriter) copy(b literalBody) error {
 	if c, ok := b.r.(io.Closer); ok {
 		defer c.Close()
 	}
-	n, err := w.c.out.ReadFrom(io.LimitReader(b.r, b.size))
+	w.bounded = io.LimitedReader{R: b.r, N: b.size}
+	n, err := w.c.out.ReadFrom(&w.bounded)
 	if err == nil && n < b.size {
 		err = io.ErrUnexpectedEOF
 	}

@@ -121,10 +121,9 @@ func (h *headerBox) metasOf(uids mailbox.UIDSet) (out []mailbox.Meta) {
 	return out
 }
 
-// source returns what a search or sort is to read: the mailbox, or its kept fields where only these are asked for (fields is
+// readableFor returns what a search or sort is to read: the mailbox, or its kept fields where only these are asked for (fields is
 // not nil) and the store keeps them.
-func (c *conn) source(fields []string) mailbox.Mailbox {
-	mb := c.box.mb
+func readableFor(mb mailbox.Mailbox, fields []string) mailbox.Mailbox {
 	if _, keeps := mailbox.As[mailbox.Derived](mb); !keeps || fields == nil || !keptFields(fields) {
 		return mb
 	}

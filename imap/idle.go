@@ -12,50 +12,53 @@ import (
 )
 
 // idler lets a store's notifications reach the client while the session's goroutine waits for input. A
-// session that idles has no goroutine but its own: one is started when something happened, tells it,
+// session that waits has no goroutine but its own: one is started when something happened, tells it,
 // and ends. At most one runs at a time, and however often it is woken meanwhile, it runs once more.
 type idler struct {
 	mu      sync.Mutex
-	on      bool // notifications are wanted
+	on      bool   // news may be told: between start and stop
+	tell    func() // tells what happened; it finds out what
+	woken   bool   // and not told yet
 	running bool
-	again   bool // woken while running
-	idle    sync.Cond
+	rest    sync.Cond // not running any more
 }
 
-// start lets wake call tell. stop ends it.
-func (i *idler) start() {
+// start lets news be told by tell until stop is called; what has happened meanwhile is told at once.
+func (i *idler) start(tell func()) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.idle.L = &i.mu
-	i.on, i.again = true, false
+	i.rest.L = &i.mu
+	i.on, i.tell = true, tell
+	i.begin()
 }
 
-// wake may be called by anybody, and never blocks.
-func (i *idler) wake(tell func()) {
+// wake says that there are news. It may be called by anybody, and never blocks.
+func (i *idler) wake() {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	switch {
-	case !i.on:
-	case i.running:
-		i.again = true
-	default:
+	i.woken = true
+	i.begin()
+}
+
+// begin starts a goroutine if there is a need for one. i.mu is held.
+func (i *idler) begin() {
+	if i.on && i.woken && !i.running {
 		i.running = true
-		go i.run(tell)
+		go i.run()
 	}
 }
 
-func (i *idler) run(tell func()) {
-	for more := true; more; {
-		tell()
-		i.mu.Lock()
-		more = i.on && i.again
-		i.again = false
-		if !more {
-			i.running = false
-			i.idle.Broadcast()
-		}
+func (i *idler) run() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	for i.on && i.woken {
+		i.woken = false
 		i.mu.Unlock()
+		i.tell()
+		i.mu.Lock()
 	}
+	i.running = false
+	i.rest.Broadcast()
 }
 
 // stop returns when nobody tells any more: the session belongs to its own goroutine again.
@@ -64,37 +67,37 @@ func (i *idler) stop() {
 	defer i.mu.Unlock()
 	i.on = false
 	for i.running {
-		i.idle.Wait()
+		i.rest.Wait()
 	}
 }
 
-// idle waits for DONE and tells what happens meanwhile (RFC 2177, RFC 9051 §6.3.13).
+// idling is an IDLE that was begun.
+type idling struct {
+	cmd  *command
+	tell func()             // for the idler
+	stop context.CancelFunc // ends the store's notifications
+}
+
+// errIdling says that a handler has begun IDLE: the command ends with the client's next line. Until
+// then the session waits for it as it waits for commands.
+var errIdling = errors.New("idling")
+
+// idle begins to tell what happens (RFC 2177, RFC 9051 §6.3.13).
 func (c *conn) idle(ctx context.Context) error {
 	if err := c.end(); err != nil {
 		return err
 	}
 	c.enc.Raw("+ idling\r\n")
-	if c.notifier != nil {
-		return c.idleNotified()
-	}
 	watch, stop := context.WithCancel(ctx)
-	defer stop()
-	if c.box != nil {
-		c.idler.start()
-		defer c.idler.stop()
-		tell := func() { c.tellIdle(watch) }
-		err := mailbox.Watch(watch, c.box.mb, c.PollInterval, func() { c.idler.wake(tell) })
-		if err != nil {
+	c.idling = &idling{tell: func() { c.tellIdle(watch) }, stop: stop}
+	if c.notifier != nil {
+		c.notifier.idling = true
+	} else if c.box != nil {
+		if err := mailbox.Watch(watch, c.box.mb, c.PollInterval, c.idler.wake); err != nil {
 			c.enc.Raw("* OK changes can not be told\r\n")
 		}
-		c.idler.wake(tell) // what happened before Watch began
-	} else if err := c.flush(); err != nil {
-		return err
 	}
-	err := c.awaitDone()
-	stop()
-	c.idler.stop()
-	return c.endIdle(err)
+	return errIdling
 }
 
 // tellIdle tells changes while the session's goroutine waits.
@@ -117,44 +120,40 @@ func (c *conn) tellIdle(ctx context.Context) {
 	}
 }
 
-// awaitDone waits for the line that ends IDLE. Nothing is written by this goroutine until the idler has
-// stopped.
-func (c *conn) awaitDone() error {
-	if c.in.Buffered() == 0 {
-		err := c.net.BeginIdle(c.IdleTimeout)
-		if err == nil {
-			err = c.in.Wait()
-			if e := c.net.EndIdle(); e != nil {
-				err = e
-			}
-		}
-		if err != nil {
-			return err
-		}
+// stopIdling ends what idle began.
+func (c *conn) stopIdling() {
+	if c.idling == nil {
+		return
 	}
-	c.startCommand()
-	line, err := c.in.ReadLine(maxDone)
-	if err == nil && !strings.EqualFold(string(line), "DONE") {
-		return errNotDone
+	c.idling.stop()
+	c.idling = nil
+	if c.notifier != nil {
+		c.notifier.idling = false
 	}
-	return err
 }
 
 // maxDone is the longest line that ends IDLE.
 const maxDone = 64
 
-var errNotDone = errors.New("IDLE ends with DONE")
+// endIdle reads the line that ends IDLE, and ends the command.
+func (c *conn) endIdle(ctx context.Context) error {
+	cmd := c.idling.cmd
+	c.stopIdling()
+	err := c.readDone()
+	if end := c.conclude(ctx, cmd, cmd.verb, err); end != nil {
+		return end
+	}
+	return c.countErrors(err)
+}
 
-// endIdle makes a reply of the end of IDLE.
-func (c *conn) endIdle(err error) error {
+func (c *conn) readDone() error {
+	line, err := c.in.ReadLine(maxDone)
 	var fault crlf.Error
 	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, errNotDone):
-		return bad("IDLE ends with DONE")
 	case errors.As(err, &fault):
 		return grammar(&wire.Error{Text: fault.Error(), Fatal: !fault.InStep()})
+	case err == nil && !strings.EqualFold(string(line), "DONE"):
+		return bad("IDLE ends with DONE")
 	}
 	return err
 }

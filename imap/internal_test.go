@@ -212,17 +212,22 @@ func TestThreadForm(t *testing.T) {
 	require.Len(t, countSiblings(deep), len(deep)) // no recursion
 }
 
-// The idler runs once more for whatever happened meanwhile, never twice at a time, and not after stop.
+// The idler runs once more for whatever happened meanwhile, never twice at a time, and not after stop. What happened
+// while it was stopped is told by the next start.
 func TestIdler(t *testing.T) {
 	var i idler
-	i.wake(func() { t.Error("told before start") })
-	i.start()
 	release, running := make(chan bool), make(chan bool, 10)
 	tell := func() { running <- true; <-release }
-	i.wake(tell)
+	i.start(tell)
+	i.stop()
+	require.Empty(t, running, "nothing happened")
+	i.wake()
+	i.wake()
+	require.Empty(t, running, "before start")
+	i.start(tell)
 	<-running
 	for range 100 {
-		i.wake(tell)
+		i.wake()
 	}
 	require.Empty(t, running)
 	release <- true
@@ -230,7 +235,21 @@ func TestIdler(t *testing.T) {
 	go func() { release <- true }()
 	i.stop()
 	require.Empty(t, running)
-	i.wake(func() { t.Error("told after stop") })
+	i.wake()
+	require.Empty(t, running, "after stop")
+	i.start(tell)
+	<-running
+	i.wake()
+	stopped := make(chan bool)
+	go func() { i.stop(); close(stopped) }()
+	for on := true; on; {
+		i.mu.Lock()
+		on = i.on
+		i.mu.Unlock()
+	}
+	release <- true
+	<-stopped
+	require.Empty(t, running, "stopped before it was told")
 }
 
 // Texts of a store reach a client as one line of ASCII.

@@ -44,7 +44,7 @@ func (c *conn) startTLS(ctx context.Context) error {
 	}
 	c.done.text = "begin TLS"
 	c.tagged(&c.done)
-	if err := c.flush(); err != nil {
+	if err := c.flushAll(); err != nil {
 		return err
 	}
 	if err := c.net.StartTLS(ctx, c.in.Buffered()); err != nil {
@@ -147,7 +147,7 @@ func (c *conn) enter(ctx context.Context, id auth.Identity) error {
 	c.account, c.user, c.offers = account, id.Account(), probe(ctx, account)
 	c.errors, c.junk = 0, 0
 	c.enterAuthenticated()
-	c.done.code, c.done.text = "CAPABILITY "+c.capabilities(), "logged in"
+	c.done.code, c.done.text = c.capabilities(), "logged in"
 	return nil
 }
 
@@ -157,10 +157,10 @@ func (c *conn) unauthenticate(context.Context) error {
 	if err := c.end(); err != nil {
 		return err
 	}
-	c.leave()
+	c.logOut()
 	c.user, c.offers, c.enabled = "", 0, 0
 	c.enc.UTF8, c.dec.UTF8 = false, false
 	c.enterLogin()
-	c.done.code = "CAPABILITY " + c.capabilities()
+	c.done.code = c.capabilities()
 	return nil
 }

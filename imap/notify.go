@@ -131,9 +131,9 @@ func (n *notifying) group(c *conn) {
 	case "SUBSCRIBED":
 		g.filter = filterSubscribed
 	case "SUBTREE":
-		g.filter, g.names = filterSubtree, n.mailboxes(c)
+		g.filter, g.names = filterSubtree, c.someMailboxes(&n.names)
 	case "MAILBOXES":
-		g.filter, g.names = filterMailboxes, n.mailboxes(c)
+		g.filter, g.names = filterMailboxes, c.someMailboxes(&n.names)
 	default:
 		d.Fail("unknown mailbox specifier " + filter)
 	}
@@ -156,19 +156,19 @@ func (n *notifying) selectedGroup(c *conn, delayed bool) {
 	}
 }
 
-// mailboxes reads one or more names.
-func (n *notifying) mailboxes(c *conn) (names []string) {
+// someMailboxes reads one or more names, and counts them. Those beyond maxNotifyNames are not kept.
+func (c *conn) someMailboxes(count *int) (names []string) {
 	d := &c.dec
 	d.SP()
 	add := func() {
 		name := d.Mailbox()
-		if n.names++; n.names <= maxNotifyNames {
+		if *count++; *count <= maxNotifyNames {
 			names = append(names, name)
 		}
 	}
 	if d.Peek() == '(' {
-		before := n.names
-		if d.List(add); n.names == before {
+		before := *count
+		if d.List(add); *count == before {
 			d.Fail("no mailboxes")
 		}
 		return names

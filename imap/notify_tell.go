@@ -73,7 +73,7 @@ func (c *conn) beginNotify(ctx context.Context, set *notifying) error {
 	n.cancel, n.tell = cancel, func() { c.tellWaiting(watch) }
 	err := mailbox.WatchAccount(watch, c.account, func(name string) {
 		n.add(name)
-		c.idler.wake(n.tell)
+		c.idler.wake()
 	})
 	if err == nil {
 		err = c.notifyBaseline(ctx, n, set.status)
@@ -140,13 +140,6 @@ func (n *notifier) add(name string) {
 	}
 }
 
-// any reports whether something waits to be told.
-func (n *notifier) any() bool {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.overflow || len(n.waiting) > 0
-}
-
 // take returns the names that wait, the list of mailboxes first.
 func (n *notifier) take() (names []string, overflow bool) {
 	n.mu.Lock()
@@ -161,16 +154,15 @@ func (n *notifier) take() (names []string, overflow bool) {
 	return names, n.overflow
 }
 
-// listen lets news reach the client while its session waits for input. Nothing else may be written until stop was called.
-func (c *conn) listen() (stop func()) {
-	if c.notifier == nil {
-		return func() {}
+// listen lets news reach the client while its session waits for input. Nothing else may be written until the idler was
+// stopped.
+func (c *conn) listen() {
+	switch {
+	case c.notifier != nil:
+		c.idler.start(c.notifier.tell)
+	case c.idling != nil:
+		c.idler.start(c.idling.tell)
 	}
-	c.idler.start()
-	if c.notifier.any() {
-		c.idler.wake(c.notifier.tell)
-	}
-	return c.idler.stop
 }
 
 // tellWaiting tells what waits while the session's goroutine waits for input.
@@ -280,6 +272,7 @@ func (c *conn) announceNotified(ctx context.Context, cmd *command) error {
 		}
 		if !c.box.view.Held().Empty() && !n.delayed {
 			n.add(c.box.name) // to be told as soon as the client is silent
+			c.idler.wake()
 		}
 	case cmd.flags&removes != 0:
 		u, err := c.poll(ctx, mailbox.Everything)
@@ -359,21 +352,4 @@ func (n *notifier) changed(name string, s mailbox.State, wanted events) bool {
 		old.modSeq = now.modSeq
 	}
 	return now != old
-}
-
-// idleNotified is IDLE with NOTIFY in force: what was asked for is told, nothing else (RFC 5465 §4).
-func (c *conn) idleNotified() error {
-	if err := c.flush(); err != nil {
-		return err
-	}
-	n := c.notifier
-	n.idling = true
-	if c.box != nil && n.selected != 0 {
-		n.add(c.box.name) // expunges that were held back
-	}
-	stop := c.listen()
-	err := c.awaitDone()
-	stop()
-	n.idling = false
-	return c.endIdle(err)
 }

@@ -1,8 +1,6 @@
 package imap
 
 import (
-	"bytes"
-	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"io"
@@ -55,58 +53,14 @@ func threadRoot(e *mime.Envelope) string {
 	return ""
 }
 
-// objectID reads the search keys EMAILID and THREADID. They are answered from kept bytes at once.
+// objectID reads the search keys EMAILID and THREADID.
 func (p *searchParser) objectID(name string) mailbox.Criterion {
-	d := &p.c.dec
-	d.SP()
-	id := d.Atom()
-	if d.Err() != nil {
-		return mailbox.Criterion{}
-	}
+	p.c.dec.SP()
 	item := fetchItem{kind: itemEmailID}
 	if name == "THREADID" {
 		item.kind = itemThreadID
 	}
-	uids, err := p.c.withValue(p.ctx, item, []byte("("+id+")"))
-	if err != nil {
-		p.err = err
-	}
-	return mailbox.Criterion{Key: mailbox.KeyUIDs, UIDs: uids}
-}
-
-// withValue returns the messages whose kept item has a value.
-func (c *conn) withValue(ctx context.Context, item fetchItem, value []byte) (mailbox.UIDSet, error) {
-	defer c.working()()
-	ch, err := c.box.mb.Changes(ctx, 0)
-	if err != nil {
-		return nil, err
-	}
-	var kept keptValues
-	var found mailbox.UIDSetBuilder
-	var chunk []mailbox.Meta
-	look := func() error {
-		if err := kept.load(ctx, c.box.mb, []fetchItem{item}, chunk); err != nil {
-			return err
-		}
-		for i, m := range chunk {
-			if kept.failed[i] == nil && bytes.Equal(kept.value(item.kind, i), value) {
-				found.Add(m.UID)
-			}
-		}
-		chunk = chunk[:0]
-		return nil
-	}
-	for m := range ch.Messages {
-		if chunk = append(chunk, m); len(chunk) == fetchChunk {
-			if err := look(); err != nil {
-				return nil, err
-			}
-		}
-	}
-	if len(chunk) > 0 {
-		err = look()
-	}
-	return found.Set(), err
+	return p.later(placedKey{item: item, id: p.c.dec.Atom()})
 }
 
 // preview returns the beginning of what a person would read (RFC 8970).

@@ -159,13 +159,17 @@ func grammar(err error) error {
 
 // untagged writes an untagged status response.
 func (c *conn) untagged(s string, code, text string) {
-	c.enc.Raw("* " + s + " ")
+	c.enc.Raw("* ")
+	c.enc.Raw(s)
+	c.enc.SP()
 	c.statusText(code, text)
 }
 
 func (c *conn) statusText(code, text string) {
 	if code != "" {
-		c.enc.Raw("[" + code + "] ")
+		c.enc.Raw("[")
+		c.enc.Raw(code)
+		c.enc.Raw("] ")
 	}
 	c.enc.Raw(text)
 	c.enc.CRLF()
@@ -173,7 +177,10 @@ func (c *conn) statusText(code, text string) {
 
 // tagged writes the end of the command.
 func (c *conn) tagged(r *reply) {
-	c.enc.Raw(c.tag + " " + string(r.status) + " ")
+	c.enc.Raw(c.tag)
+	c.enc.SP()
+	c.enc.Raw(string(r.status))
+	c.enc.SP()
 	c.statusText(r.code, r.text)
 }
 

@@ -548,3 +548,12 @@ func ExampleServer() {
 	fmt.Println(server.Shutdown(context.Background()), <-done)
 	// Output: <nil> server closed
 }
+
+// allocated measures how much f allocates in all.
+func allocated(f func()) int64 {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	f()
+	runtime.ReadMemStats(&after)
+	return int64(after.TotalAlloc - before.TotalAlloc)
+}

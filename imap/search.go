@@ -2,7 +2,6 @@ package imap
 
 import (
 	"context"
-	"fmt"
 	"strconv"
 
 	"github.com/goniec-mail/goniec/mailbox"
@@ -32,6 +31,7 @@ type searching struct {
 	hinted  bool        // CONTEXT was given
 	parser  searchParser
 	key     mailbox.Criterion
+	time    searchTime
 }
 
 func (c *conn) search(ctx context.Context) error    { return c.searchBy(ctx, byNumber) }
@@ -39,24 +39,26 @@ func (c *conn) uidSearch(ctx context.Context) error { return c.searchBy(ctx, byU
 
 // searchBy answers SEARCH (RFC 9051 §6.4.4).
 func (c *conn) searchBy(ctx context.Context, by numbering) error {
-	s := searching{by: by, parser: searchParser{c: c, ctx: ctx}}
+	s := c.newSearch(by)
+	c.dec.SP()
 	if err := c.searchArguments(&s); err != nil {
 		return err
 	}
 	if err := c.updatable(&s); err != nil {
 		return err
 	}
+	place := c.selectedPlace()
 	if s.returns&returnSave != 0 {
 		c.box.saved = nil // RFC 5182 §2.1: also when the search fails
 	}
-	res, err := c.find(ctx, s.key)
+	key, res, err := c.find(ctx, &s, place)
 	if err != nil {
 		return err
 	}
 	if s.returns&returnSave != 0 {
 		c.box.saved = s.save(res.UIDs)
 	}
-	c.keepUpdated(&s, res.UIDs)
+	c.keepUpdated(&s, &searchContext{key: key, found: res.UIDs})
 	if s.returns == 0 && !c.has(rev2) {
 		c.searchLine(&s, res)
 		return nil
@@ -64,24 +66,16 @@ func (c *conn) searchBy(ctx context.Context, by numbering) error {
 	if s.returns&^returnExtended == 0 && !s.hinted {
 		s.returns |= returnAll // RFC 4731 §3.1: RETURN ()
 	}
-	return c.esearch(ctx, &s, res)
+	return c.esearch(ctx, &s, foundIn{SearchResult: res, place: place})
 }
 
-// find evaluates keys over the messages that the client knows.
-func (c *conn) find(ctx context.Context, key mailbox.Criterion) (mailbox.SearchResult, error) {
-	known := mailbox.Criterion{Key: mailbox.KeyUIDs, UIDs: c.box.view.UIDSet()}
-	defer c.working()()
-	key.Of = append([]mailbox.Criterion{known}, key.Of...) // a program is a KeyAnd
-	res, err := mailbox.Search(ctx, c.source(searchFields(&key)), key)
-	if err != nil {
-		return res, failed(fmt.Errorf("search: %w", err))
-	}
-	return res, nil
+func (c *conn) newSearch(by numbering) searching {
+	return searching{by: by, parser: searchParser{c: c}, time: c.searchTime()}
 }
 
+// searchArguments reads result options, charset and keys.
 func (c *conn) searchArguments(s *searching) error {
 	d := &c.dec
-	d.SP()
 	if c.peekWord("RETURN") {
 		d.Keyword()
 		d.SP()
@@ -94,6 +88,11 @@ func (c *conn) searchArguments(s *searching) error {
 			return err
 		}
 	}
+	return c.searchProgram(s)
+}
+
+// searchProgram reads the keys.
+func (c *conn) searchProgram(s *searching) error {
 	s.key = s.parser.parse()
 	if err := c.end(); err != nil {
 		return err
@@ -190,34 +189,56 @@ func (by numbering) choose(number uint32, uid mailbox.UID) uint64 {
 	return uint64(number)
 }
 
-// esearch writes ESEARCH (RFC 4731, RFC 9051 §7.3.4).
-func (c *conn) esearch(ctx context.Context, s *searching, res mailbox.SearchResult) error {
+// foundIn is what was found in a mailbox.
+type foundIn struct {
+	mailbox.SearchResult
+	place *searchPlace
+	name  string // to be told, as ESEARCH does (RFC 7377 §2.1)
+}
+
+// esearchHead begins an ESEARCH response (RFC 4731, RFC 9051 §7.3.4).
+func (c *conn) esearchHead(tag, name string, validity uint32, by numbering) {
+	c.enc.Raw(`* ESEARCH (TAG "` + tag + `"`)
+	if name != "" {
+		c.enc.Raw(" MAILBOX ")
+		c.enc.Mailbox(name)
+		c.enc.Raw(" UIDVALIDITY ")
+		c.enc.Number(uint64(validity))
+	}
+	c.enc.Raw(")")
+	if by == byUID {
+		c.enc.Raw(" UID")
+	}
+}
+
+// esearch writes an ESEARCH response.
+func (c *conn) esearch(ctx context.Context, s *searching, found foundIn) error {
 	if s.returns&^returnExtended == returnSave {
 		return nil // RFC 5182 §2.1: nothing is told
 	}
-	c.enc.Raw(`* ESEARCH (TAG "` + c.tag + `")`)
-	if s.by == byUID {
-		c.enc.Raw(" UID")
+	var high mailbox.ModSeq
+	if s.parser.modSeq && !found.UIDs.Empty() {
+		var err error
+		if high, err = modSeqOf(ctx, s, found); err != nil {
+			return err
+		}
 	}
-	if !res.UIDs.Empty() {
-		c.esearchEnds(s, res.UIDs)
+	c.esearchHead(c.tag, found.name, found.place.view.State().UIDValidity, s.by)
+	if !found.UIDs.Empty() {
+		c.esearchEnds(s, found.UIDs)
 		if s.returns&returnAll != 0 {
 			c.enc.Raw(" ALL ")
-			c.numbers(s.by, res.UIDs)
+			c.numbers(s.by, found.UIDs)
 		}
 	}
 	if s.returns&returnPartial != 0 {
-		c.esearchPartial(s, res.UIDs)
+		c.esearchPartial(s, found.UIDs)
 	}
 	if s.returns&returnCount != 0 {
 		c.enc.Raw(" COUNT ")
-		c.enc.Number(uint64(res.UIDs.Len()))
+		c.enc.Number(uint64(found.UIDs.Len()))
 	}
-	if s.parser.modSeq && !res.UIDs.Empty() {
-		high, err := c.modSeqOf(ctx, s, res)
-		if err != nil {
-			return err
-		}
+	if high > 0 {
 		c.enc.Raw(" MODSEQ " + strconv.FormatUint(uint64(high), 10))
 	}
 	c.enc.CRLF()
@@ -256,9 +277,9 @@ func (c *conn) numbers(by numbering, uids mailbox.UIDSet) {
 }
 
 // modSeqOf is the mod-sequence that an ESEARCH tells: the highest of what it names (RFC 7162 §3.1.10).
-func (c *conn) modSeqOf(ctx context.Context, s *searching, res mailbox.SearchResult) (high mailbox.ModSeq, err error) {
+func modSeqOf(ctx context.Context, s *searching, found foundIn) (high mailbox.ModSeq, err error) {
 	if s.returns&(returnAll|returnCount|returnPartial) != 0 {
-		return res.ModSeq, nil
+		return found.ModSeq, nil
 	}
-	return c.highestOf(ctx, s.ends(res.UIDs))
+	return highestOf(ctx, found.place.mb, s.ends(found.UIDs))
 }

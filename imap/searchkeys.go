@@ -1,7 +1,6 @@
 package imap
 
 import (
-	"context"
 	"strings"
 	"unicode/utf8"
 
@@ -12,11 +11,10 @@ import (
 // nests does not nest here (I03).
 type searchParser struct {
 	c      *conn
-	ctx    context.Context // of the command
-	err    error           // of the store, for keys that are answered while they are read
+	err    error // why the keys are refused although their grammar is good
 	stack  []searchFrame
 	keys   int
-	ranges int  // of all sets, as they were resolved
+	placed []placedKey
 	modSeq bool // MODSEQ is among the keys: the answer tells it
 }
 
@@ -111,25 +109,12 @@ func (p *searchParser) push(key mailbox.SearchKey, want int) {
 	p.stack = append(p.stack, searchFrame{mailbox.Criterion{Key: key}, want})
 }
 
-// set resolves a set in the session's view.
+// set takes a set of messages.
 func (p *searchParser) set(s numberedSet) mailbox.Criterion {
-	d := &p.c.dec
-	if d.Err() != nil || p.err != nil {
-		return mailbox.Criterion{}
-	}
 	if s.by == byNumber && !s.saved && p.c.has(uidOnly) {
 		p.err = uidRequired()
-		return mailbox.Criterion{}
 	}
-	uids, err := p.c.resolve(s)
-	if err != nil {
-		d.Fail(err.Error())
-	}
-	p.ranges += len(uids)
-	if p.ranges > maxSetRanges && p.ranges > maxSetFactor*len(p.c.box.view.UIDSet()) {
-		p.err = mailbox.ErrCriteria
-	}
-	return mailbox.Criterion{Key: mailbox.KeyUIDs, UIDs: uids}
+	return p.later(placedKey{set: s})
 }
 
 // leaf reads the arguments of a key that holds no others.

@@ -194,9 +194,13 @@ func (c *conn) firstUnseen(ch *mailbox.Changes) {
 
 // okNumber writes an untagged OK with a code that has a number.
 func (c *conn) okNumber(code string, n uint64, text string) {
-	c.enc.Raw("* OK [" + code + " ")
+	c.enc.Raw("* OK [")
+	c.enc.Raw(code)
+	c.enc.SP()
 	c.enc.Number(n)
-	c.enc.Raw("] " + text + "\r\n")
+	c.enc.Raw("] ")
+	c.enc.Raw(text)
+	c.enc.CRLF()
 }
 
 // resync tells what happened since the client was here before: what vanished, then what changed.

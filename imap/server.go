@@ -64,6 +64,9 @@ type Server struct {
 	// MaxMessageBytes limits the messages of APPEND; it is advertised as APPENDLIMIT. The store may have a narrower limit. Zero
 	// means 50 MiB; negative means no limit.
 	MaxMessageBytes int64
+	// SaveLimit limits the messages of one APPEND and of one COPY; it is advertised as SAVELIMIT (RFC 9738), and should
+	// not be below 1,000. Zero or negative means 1,000 for APPEND, and no limit for COPY.
+	SaveLimit int
 	// MaxLineBytes limits one line of a command after login: sets of many UIDs are long. Zero means 64 KiB. It always has a limit.
 	MaxLineBytes int
 	// MaxLiteralBytes limits the octets of all literals of one command but APPEND's messages, after login. Zero means
@@ -77,11 +80,17 @@ type Server struct {
 	// CommandTimeout is how long a client may take for a command or literal once its first octet has come, in pauses and
 	// below a rate of 500 octets a second. Zero means 5 min; negative means no limit.
 	CommandTimeout time.Duration
+	// JMAPSession is the address of the JMAP session resource (RFC 8620 §2) where the same mail is to be had, with the same users
+	// and passwords: clients are told (RFC 9698). The identities there must be those of OBJECTID here. "" means that there is none.
+	JMAPSession string
 	// PollInterval is how often a folder is asked for changes during IDLE where its store can not tell. Zero means mailbox.DefaultPoll.
 	PollInterval time.Duration
 	// MaxNotify limits the mailboxes whose news a session under NOTIFY can have waiting, and those whose state it
 	// remembers: beyond it the client is told NOTIFICATIONOVERFLOW. Zero means 10,000; negative means no limit.
 	MaxNotify int
+	// SearchTimeout is how long one SEARCH, ESEARCH, SORT or THREAD may work: beyond it the command is refused with
+	// NO [LIMIT]. Waiting for the client does not count. Zero means 2 min; negative means no limit.
+	SearchTimeout time.Duration
 	// ProgressInterval is how often a client that waits for a long search or copy is told that it goes on (RFC
 	// 9585). Zero means 10 s; negative means never.
 	ProgressInterval time.Duration
@@ -103,6 +112,7 @@ const (
 	defaultCommandTimeout = 5 * time.Minute
 	defaultProgress       = 10 * time.Second
 	defaultMaxNotify      = 10_000
+	defaultSearchTimeout  = 2 * time.Minute
 
 	// minRate is what a client has to keep up within a command, in octets a second.
 	minRate = 500
@@ -150,6 +160,9 @@ func (s *Server) ServeTLS(l net.Listener) error {
 func (s *Server) config() (*netserver.Config, error) {
 	if s.Store == nil || s.Auth == nil {
 		return nil, errors.New("imap: Server.Store or Server.Auth is nil")
+	}
+	if err := checkJMAPSession(s.JMAPSession); err != nil {
+		return nil, err
 	}
 	set := s.settings()
 	return &netserver.Config{
@@ -210,6 +223,7 @@ type settings struct {
 	IdleTimeout, LoginTimeout time.Duration
 	CommandTimeout            time.Duration
 	ProgressInterval          time.Duration
+	SearchTimeout             time.Duration
 }
 
 func (s *Server) settings() *settings {
@@ -224,6 +238,7 @@ func (s *Server) settings() *settings {
 		CommandTimeout:  orDefault(s.CommandTimeout, defaultCommandTimeout),
 
 		ProgressInterval: orDefault(s.ProgressInterval, defaultProgress),
+		SearchTimeout:    orDefault(s.SearchTimeout, defaultSearchTimeout),
 	}
 	if set.name == "" {
 		set.name, _ = os.Hostname()

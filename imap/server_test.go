@@ -195,6 +195,12 @@ func (f *fixture) setting(t *testing.T, key, value string) {
 		f.MaxNotify, _ = strconv.Atoi(value)
 	case "progress":
 		f.ProgressInterval, _ = time.ParseDuration(value)
+	case "jmap":
+		f.JMAPSession = value
+	case "savelimit":
+		f.SaveLimit, _ = strconv.Atoi(value)
+	case "searchtimeout":
+		f.SearchTimeout, _ = time.ParseDuration(value)
 	case "sharing": // what else there is: "anyone" lets users share with everybody
 		f.share(value)
 	case "group": // user group

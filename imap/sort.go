@@ -12,41 +12,41 @@ func (c *conn) uidSort(ctx context.Context) error   { return c.sortBy(ctx, byUID
 func (c *conn) thread(ctx context.Context) error    { return c.threadBy(ctx, byNumber) }
 func (c *conn) uidThread(ctx context.Context) error { return c.threadBy(ctx, byUID) }
 
-// sortBy answers SORT (RFC 5256 §3, RFC 5957).
+// sortBy answers SORT (RFC 5256 §3, RFC 5957, RFC 5267).
 func (c *conn) sortBy(ctx context.Context, by numbering) error {
-	ext := searching{by: by}
+	s := c.newSearch(by)
 	c.dec.SP()
 	if c.peekWord("RETURN") {
 		c.dec.Keyword()
 		c.dec.SP()
-		c.returnsList(&ext)
-		if ext.hinted || ext.returns&returnUpdate != 0 {
-			c.dec.Fail("CONTEXT and UPDATE are for SEARCH") // no CONTEXT=SORT
-		}
+		c.returnsList(&s)
 		c.dec.SP()
 	}
 	order := c.sortOrder()
-	s, uids, err := c.findWithCharset(ctx, by)
+	key, res, err := c.findWithCharset(ctx, &s)
 	if err != nil {
 		return err
 	}
-	stop := c.working()
-	sorted, err := mailbox.Sort(ctx, c.source(sortFields(order)), uids, order)
-	stop()
+	var sorted []mailbox.UID
+	err = s.time.spend(ctx, func(ctx context.Context) (err error) {
+		sorted, err = mailbox.Sort(ctx, readableFor(c.box.mb, sortFields(order)), res.UIDs, order)
+		return err
+	})
 	if err != nil {
 		return failed(fmt.Errorf("sort: %w", err))
 	}
-	if ext.returns != 0 {
-		return c.esort(ctx, &ext, sorted, s.modSeq)
+	if s.returns != 0 {
+		c.keepUpdated(&s, &searchContext{key: key, found: mailbox.UIDs(sorted...), order: order, sorted: sorted})
+		return c.esort(ctx, &s, sorted)
 	}
 	c.enc.Raw("* SORT")
 	for _, uid := range sorted {
 		c.enc.SP()
 		c.enc.Number(by.choose(c.numberFor(by, uid), uid))
 	}
-	if s.modSeq > 0 {
+	if s.parser.modSeq && res.ModSeq > 0 {
 		c.enc.Raw(" (MODSEQ ")
-		c.enc.Number(uint64(s.modSeq))
+		c.enc.Number(uint64(res.ModSeq))
 		c.enc.Raw(")")
 	}
 	c.enc.CRLF()
@@ -96,48 +96,41 @@ func (c *conn) sortOrder() (order []mailbox.SortOrder) {
 	return order
 }
 
-// charsetSearch is what SORT and THREAD learn of their search.
-type charsetSearch struct {
-	modSeq mailbox.ModSeq // to be told; 0 = not asked for
-}
-
 // findWithCharset reads charset and search program, and searches.
-func (c *conn) findWithCharset(ctx context.Context, by numbering) (cs charsetSearch, uids mailbox.UIDSet, err error) {
+func (c *conn) findWithCharset(ctx context.Context, s *searching) (key mailbox.Criterion, res mailbox.SearchResult, err error) {
 	if err := c.charset(); err != nil {
-		return cs, nil, err
+		return key, res, err
 	}
-	s := searching{by: by, parser: searchParser{c: c, ctx: ctx}}
-	s.key = s.parser.parse()
-	if err := c.end(); err != nil {
-		return cs, nil, err
+	if err := c.searchProgram(s); err != nil {
+		return key, res, err
 	}
-	if s.parser.err != nil {
-		return cs, nil, failed(s.parser.err)
+	if err := c.updatable(s); err != nil {
+		return key, res, err
 	}
-	if s.parser.modSeq {
-		c.turnOn(condStore)
+	place := c.selectedPlace()
+	if s.returns&returnSave != 0 {
+		c.box.saved = nil // RFC 5182 §2.1: also when the search fails
 	}
-	res, err := c.find(ctx, s.key)
-	if s.parser.modSeq {
-		cs.modSeq = res.ModSeq
-	}
-	return cs, res.UIDs, err
+	return c.find(ctx, s, place)
 }
 
 // threadBy answers THREAD (RFC 5256 §4).
 func (c *conn) threadBy(ctx context.Context, by numbering) error {
+	s := c.newSearch(by)
 	c.dec.SP()
 	algorithm := mailbox.ThreadAlgorithm(c.dec.Keyword())
 	if algorithm != mailbox.ThreadReferences && algorithm != mailbox.ThreadOrderedSubject {
 		c.dec.Fail("unknown threading algorithm")
 	}
-	_, uids, err := c.findWithCharset(ctx, by)
+	_, res, err := c.findWithCharset(ctx, &s)
 	if err != nil {
 		return err
 	}
-	stop := c.working()
-	nodes, err := mailbox.Thread(ctx, c.source(threadFields()), uids, algorithm)
-	stop()
+	var nodes []mailbox.ThreadNode
+	err = s.time.spend(ctx, func(ctx context.Context) (err error) {
+		nodes, err = mailbox.Thread(ctx, readableFor(c.box.mb, threadFields()), res.UIDs, algorithm)
+		return err
+	})
 	if err != nil {
 		return failed(fmt.Errorf("thread: %w", err))
 	}

@@ -56,7 +56,7 @@ func TestClientDialogues(t *testing.T) {
 		return dialogue.Target{
 			Play: dialogue.Server,
 			Dial: func(context.Context) (net.Conn, error) {
-				_ = l.(*net.TCPListener).SetDeadline(time.Now().Add(5 * time.Second))
+				_ = l.(*net.TCPListener).SetDeadline(time.Now().Add(time.Minute))
 				return l.Accept()
 			},
 			Hooks: map[string]func(...string) error{

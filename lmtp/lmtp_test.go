@@ -14,15 +14,16 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/goniec-mail/goniec"
 	"github.com/goniec-mail/goniec/internal/dialogue"
 	"github.com/goniec-mail/goniec/lmtp"
 	"github.com/goniec-mail/goniec/smtp"
+
+	"github.com/goniec-mail/goniec/internal/leaktest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.VerifyTestMain(m) }
 
 // deliverer fails for some local parts.
 type deliverer struct {

@@ -6,8 +6,6 @@ import (
 	"io"
 	"net"
 	netsmtp "net/smtp"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -88,59 +86,17 @@ func TestPeerSMTPSource(t *testing.T) {
 	require.Len(t, c.list(), 60)
 }
 
-const postfixMain = `
-compatibility_level = 3.6
-queue_directory = %[1]s/queue
-data_directory = %[1]s/data
-maillog_file = /dev/stdout
-myhostname = mail.test
-mydestination =
-inet_interfaces = loopback-only
+// startPostfix starts a Postfix that sends to our two servers, and returns where it listens.
+func startPostfix(t *testing.T, smtpPort, lmtpPort int) string {
+	t.Helper()
+	return peertest.NewPostfix(t, fmt.Sprintf(`myhostname = mail.test
 mynetworks = 127.0.0.0/8
 smtpd_recipient_restrictions = permit_mynetworks, reject
 smtp_tls_security_level = may
-relayhost = [127.0.0.1]:%[2]d
-transport_maps = inline:{ { example.net = lmtp:inet:127.0.0.1:%[3]d } }
+relayhost = [127.0.0.1]:%d
+transport_maps = inline:{ { example.net = lmtp:inet:127.0.0.1:%d } }
 minimal_backoff_time = 300s
-`
-
-const postfixMaster = `%s inet n - n - - smtpd
-postlog unix-dgram n - n - 1 postlogd
-anvil unix - - n - 1 anvil
-proxymap unix - - n - - proxymap
-rewrite unix - - n - - trivial-rewrite
-cleanup unix n - n - 0 cleanup
-qmgr unix n - n 300 1 qmgr
-tlsmgr unix - - n 1000? 1 tlsmgr
-smtp unix - - n - - smtp
-lmtp unix - - n - - lmtp
-error unix - - n - - error
-bounce unix - - n - 0 bounce
-defer unix - - n - 0 bounce
-scache unix - - n - 1 scache
-`
-
-// startPostfix starts a Postfix that sends to our two servers, and returns where it listens.
-func startPostfix(t *testing.T, smtpPort, lmtpPort int) string {
-	program := peertest.Need(t, "postfix")
-	dir, err := os.MkdirTemp("", "postfix") // its users must be able to enter it
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	require.NoError(t, os.Chmod(dir, 0o755))
-	for _, d := range []string{"conf", "queue", "data"} {
-		require.NoError(t, os.Mkdir(filepath.Join(dir, d), 0o755))
-	}
-	require.NoError(t, peertest.Command(t, "chown", "postfix", filepath.Join(dir, "data")).Run())
-	addr := peertest.FreeAddr(t)
-	conf := filepath.Join(dir, "conf")
-	require.NoError(t, os.WriteFile(filepath.Join(conf, "main.cf"), fmt.Appendf(nil, postfixMain, dir, smtpPort, lmtpPort), 0o644))
-	require.NoError(t, os.WriteFile(filepath.Join(conf, "master.cf"), fmt.Appendf(nil, postfixMaster, addr), 0o644))
-	p := peertest.Start(t, dir, nil, program, "-c", conf, "start-fg")
-	t.Cleanup(func() { // its master leaves our process group
-		require.NoError(t, peertest.Command(t, program, "-c", conf, "stop").Run())
-	})
-	p.WaitPort(addr)
-	return addr
+`, smtpPort, lmtpPort)).Addr
 }
 
 // Postfix as the sending peer: it relays to our SMTP server (over STARTTLS, pipelined) and delivers to our LMTP server, and believes

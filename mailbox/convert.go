@@ -11,10 +11,10 @@ import (
 	"github.com/goniec-mail/goniec/faultfs"
 )
 
-// Converter copies folders from one account into another, of any two stores, with dates, flags, keywords, special uses,
-// subscriptions and annotations as far as the target can keep them, and UIDs if KeepUIDs is set. What it can not keep is in the
-// reports. Save dates are those of the copies (RFC 8514). The source is not changed. What a folder has when its
-// turn comes is copied. Set the fields, then call Run.
+// Converter copies folders from one account into another, of any two stores, with dates, save dates, flags, keywords, special
+// uses, subscriptions, annotations and access control lists as far as the target can keep them, and UIDs if KeepUIDs is set.
+// What it can not keep is in the reports. The annotations of the account go with INBOX. The source is not changed. What a folder
+// has when its turn comes is copied. Quota limits are not. Set the fields, then call Run.
 type Converter struct {
 	From, To Account
 	// Rename gives the target's name for a folder; "" leaves it out. nil copies all under their names. No two folders may
@@ -87,8 +87,10 @@ type FailedMessage struct {
 
 // Loss is something that the target could not keep.
 type Loss struct {
-	What     string // "keyword $Later", "date", "flags", "UID", "special use \Sent", "annotation /private/comment", "unsubscribed"
-	Messages int    // how many messages it concerns; 0: it is the folder's
+	// What is "keyword $Later", "date", "save date", "flags", "UID"; of the folder "special use \Sent", "annotation
+	// /private/comment", "annotation /private/comment of the account", "access control list", "unsubscribed".
+	What     string
+	Messages int // how many messages it concerns; 0: it is the folder's
 }
 
 const (
@@ -278,7 +280,50 @@ func (f *folderConversion) furnish(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := f.copyACL(ctx); err != nil {
+		return err
+	}
+	if f.pair.from.Name == "INBOX" {
+		if err := f.copyAccount(ctx); err != nil {
+			return err
+		}
+	}
 	f.note.Furnished = true
+	return nil
+}
+
+// copyACL copies the access control list. Entries that the target's list has already stay.
+func (f *folderConversion) copyACL(ctx context.Context) error {
+	list, err := GetACL(ctx, f.From, f.pair.from.Name)
+	if errors.Is(err, ErrCannot) || errors.Is(err, errors.ErrUnsupported) {
+		return nil // the source has no lists
+	}
+	if errors.Is(err, ErrForbidden) {
+		f.lose("access control list", 0)
+		return nil
+	}
+	if err != nil || len(list) == 0 {
+		return err
+	}
+	changes := make([]ACLChange, 0, len(list))
+	for _, e := range list {
+		changes = append(changes, ACLChange{ACLReplace, e})
+	}
+	return f.orLoss(ChangeACL(ctx, f.To, f.pair.to, changes...), "access control list")
+}
+
+// copyAccount copies the annotations of the account.
+func (f *folderConversion) copyAccount(ctx context.Context) error {
+	entries, err := AccountAnnotations(ctx, f.From)
+	if err != nil {
+		return err
+	}
+	for _, name := range sortedKeys(entries) {
+		err := SetAccountAnnotation(ctx, f.To, name, entries[name])
+		if err := f.orLoss(err, "annotation "+name+" of the account"); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -293,7 +338,7 @@ func sortedKeys[T any](m map[string]T) []string {
 
 // orLoss notes a loss when an error says that the target can not keep something.
 func (f *folderConversion) orLoss(err error, what string) error {
-	for _, can := range []error{ErrCannot, ErrForbidden, ErrTooLarge, errors.ErrUnsupported} {
+	for _, can := range []error{ErrCannot, ErrForbidden, ErrTooLarge, ErrACLLimit, ErrIdentifier, ErrRights, errors.ErrUnsupported} {
 		if errors.Is(err, can) {
 			f.lose(what, 0)
 			return nil

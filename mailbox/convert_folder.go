@@ -294,6 +294,9 @@ func (f *folderConversion) settled(msg sentMessage, meta Meta) {
 	if meta.Date != msg.Date {
 		f.lose("date", 1)
 	}
+	if msg.Saved != 0 && meta.Saved != msg.Saved {
+		f.lose("save date", 1)
+	}
 	if meta.Flags&SystemFlags != msg.Flags&SystemFlags {
 		f.lose("flags", 1)
 	}
@@ -320,7 +323,7 @@ func (f *folderConversion) options(msg Message, sum digest) (sentMessage, Append
 			sent.lost = append(sent.lost, k)
 		}
 	}
-	return sent, AppendOptions{Flags: fit, Date: msg.Date.Time()}
+	return sent, AppendOptions{Flags: fit, Date: msg.Date.Time(), Saved: msg.Saved.Time()}
 }
 
 // convertPiece is a part of a batch, in the order of its UIDs.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
 	"os"
 	"slices"
@@ -83,11 +84,15 @@ func TestConvertLosses(t *testing.T) {
 	m, err := from.Open(t.Context(), "Out")
 	require.NoError(t, err)
 	require.NoError(t, mailbox.SetAnnotation(t.Context(), m, "/private/comment", []byte("mine")))
+	require.NoError(t, mailbox.SetAccountAnnotation(t.Context(), from, "/private/sieve", []byte("keep;")))
+	entry := mailbox.ACLEntry{ID: "bob", Rights: mailbox.RightLookup | mailbox.RightRead}
+	require.NoError(t, mailbox.ChangeACL(t.Context(), from, "Out", mailbox.ACLChange{Op: mailbox.ACLReplace, Entry: entry}))
 	for i := range 30 {
 		o := mailbox.AppendOptions{Date: time.Unix(1e9, 0), Flags: mailbox.FlagList{Keywords: []string{fmt.Sprintf("k%02d", i)}}}
 		_, err := m.Append(t.Context(), strings.NewReader(fmt.Sprint(i)), o)
 		require.NoError(t, err)
 	}
+	var inbox mailbox.FolderReport
 	run := func(to mailbox.Store) (mailbox.Account, mailbox.FolderReport) {
 		a := convertAccount(t, to)
 		reports, err := (&mailbox.Converter{From: from, To: a, Verify: true}).Run(t.Context())
@@ -95,6 +100,7 @@ func TestConvertLosses(t *testing.T) {
 		require.Len(t, reports, 2)
 		require.Equal(t, "Out", reports[1].From)
 		require.Equal(t, 30, reports[1].Verified)
+		inbox = reports[0]
 		return a, reports[1]
 	}
 	a, rep := run(mailbox.NewMemory())
@@ -110,12 +116,85 @@ func TestConvertLosses(t *testing.T) {
 	entries, err := mailbox.Annotations(t.Context(), m)
 	require.NoError(t, err)
 	require.Equal(t, map[string][]byte{"/private/comment": []byte("mine")}, entries)
+	entries, err = mailbox.AccountAnnotations(t.Context(), a)
+	require.NoError(t, err)
+	require.Equal(t, map[string][]byte{"/private/sieve": []byte("keep;")}, entries)
+	for _, to := range []mailbox.Account{a, func() mailbox.Account { a, rep = run(&maildir.Store{Root: t.TempDir()}); return a }()} {
+		require.NotContains(t, rep.Losses, mailbox.Loss{What: "access control list"})
+		list, err := mailbox.GetACL(t.Context(), to, "Out")
+		require.NoError(t, err)
+		require.Equal(t, mailbox.ACL{entry}, list)
+	}
+	require.Empty(t, inbox.Losses)
 
 	_, rep = run(&mailbox.Memory{KeywordLimit: 28})
 	require.Equal(t, []mailbox.Loss{{What: "keyword k28", Messages: 1}, {What: "keyword k29", Messages: 1}}, rep.Losses)
 
 	_, rep = run(&mbox.Store{Root: t.TempDir() + "/{user}"})
-	require.Equal(t, []mailbox.Loss{{What: `special use \Sent`}, {What: "unsubscribed"}, {What: "annotation /private/comment"}}, rep.Losses)
+	require.Equal(t, []mailbox.Loss{{What: `special use \Sent`}, {What: "unsubscribed"}, {What: "annotation /private/comment"}, {What: "access control list"}}, rep.Losses)
+	require.Equal(t, []mailbox.Loss{{What: "annotation /private/sieve of the account"}}, inbox.Losses)
+}
+
+// forgetsSaved keeps nothing of AppendOptions.Saved.
+type forgetsSaved struct{ mailbox.Mailbox }
+
+func (m forgetsSaved) Append(ctx context.Context, msg io.Reader, o mailbox.AppendOptions) (mailbox.Meta, error) {
+	o.Saved = time.Time{}
+	return m.Mailbox.Append(ctx, msg, o)
+}
+
+type forgetfulAccount struct{ mailbox.Account }
+
+func (a forgetfulAccount) Open(ctx context.Context, name string) (mailbox.Mailbox, error) {
+	m, err := a.Account.Open(ctx, name)
+	return forgetsSaved{m}, err
+}
+
+// TestConvertSaveDates: SAVEDATE is kept where the target can, also with UIDs, and is among the losses where it can not. A copy
+// inside an account has a new one (RFC 8514 §3).
+func TestConvertSaveDates(t *testing.T) {
+	from := convertAccount(t, mailbox.NewMemory())
+	m, err := from.Open(t.Context(), "INBOX")
+	require.NoError(t, err)
+	for i := range 40 {
+		o := mailbox.AppendOptions{Date: time.Unix(1e9, 0), Saved: time.Unix(int64(1.5e9-i), 0)}
+		meta, err := m.Append(t.Context(), strings.NewReader(fmt.Sprint(i)), o)
+		require.NoError(t, err)
+		require.EqualValues(t, 1.5e9-i, meta.Saved)
+	}
+	saved := func(a mailbox.Account, name string) (all []mailbox.Date) {
+		m, err := a.Open(t.Context(), name)
+		require.NoError(t, err)
+		defer m.Close()
+		ch, err := m.Changes(t.Context(), 0)
+		require.NoError(t, err)
+		for meta := range ch.Messages {
+			all = append(all, meta.Saved)
+			require.EqualValues(t, 1e9, meta.Date)
+		}
+		return all
+	}
+	root := t.TempDir()
+	for _, keep := range []bool{true, false} {
+		for _, target := range []mailbox.Store{
+			mailbox.NewMemory(), &mbox.Store{Root: fmt.Sprintf("%s/mbox-%t/{user}", root, keep)},
+			&maildir.Store{Root: fmt.Sprintf("%s/maildir-%t", root, keep)},
+		} {
+			to := convertAccount(t, target)
+			reports, err := (&mailbox.Converter{From: from, To: to, KeepUIDs: keep}).Run(t.Context())
+			require.NoError(t, err)
+			require.Empty(t, slices.DeleteFunc(reports[0].Losses, func(l mailbox.Loss) bool { return l.What == "unsubscribed" }), "%T", target)
+			require.Equal(t, saved(from, "INBOX"), saved(to, "INBOX"), "%T", target)
+			require.NoError(t, to.Create(t.Context(), "copies", mailbox.CreateOptions{}))
+			_, err = mailbox.Copy(t.Context(), to, "INBOX", 0, mailbox.UIDs(1), "copies")
+			require.NoError(t, err)
+			require.Greater(t, saved(to, "copies")[0], mailbox.Date(1.5e9))
+		}
+	}
+	to := forgetfulAccount{convertAccount(t, mailbox.NewMemory())}
+	reports, err := (&mailbox.Converter{From: from, To: to}).Run(t.Context())
+	require.NoError(t, err)
+	require.Contains(t, reports[0].Losses, mailbox.Loss{What: "save date", Messages: 40})
 }
 
 // TestConvertOnce: what a folder has beside its messages is copied once; what its user changes afterwards stays.
@@ -290,6 +369,10 @@ func TestConvertBrokenState(t *testing.T) {
 	for text, good := range map[string]bool{
 		"":                             true,
 		"goniec-con":                   true, // torn when it was made
+		"\x00\x00\x00":                 true, // and what was longer had not come to the disk
+		"goniec-con\x00\x00":           true,
+		strings.Repeat("\x00", 200):    true,
+		"\x00goniec-convert 1\n":       false,
 		"goniec-convert 1\n":           true,
 		"goniec-convert 1\n{}\n":       true,
 		"goniec-convert 1\n{\"Pid\":":  true,

@@ -16,7 +16,8 @@ import (
 )
 
 // convertState is the state file of a Converter: a line with name and version, then a line of JSON for each Run that
-// began and for each note. The last note of a folder counts. A torn line at the end never happened.
+// began and for each note, each synced before the next. The last note of a folder counts. A torn line at the end never
+// happened: after a power cut it may be short, or have zeros for what had not come to the disk.
 type convertState struct {
 	name  string
 	file  faultfs.File // nil: none, or only read
@@ -140,6 +141,9 @@ func lastRun(text []byte) string {
 
 // parse takes in the lines.
 func (s *convertState) parse() error {
+	if begin := bytes.TrimRight(s.text, "\x00"); len(begin) < len(convertHeader) {
+		s.text = begin // not even the first line had come to the disk
+	}
 	lines, ok := bytes.CutPrefix(s.text, []byte(convertHeader))
 	if !ok && bytes.HasPrefix([]byte(convertHeader), s.text) {
 		return nil // new, or torn at its beginning

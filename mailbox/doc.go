@@ -24,7 +24,7 @@
 // # Guarantees
 //
 // When Append, SetFlags or Expunge returns nil, the effect survives a crash; see Mailbox for the
-// words. UIDs rise and are never used twice under one UIDVALIDITY; mod-sequences rise with every
+// words. UIDs rise and are never used twice under one UIDVALIDITY, which is that of no other folder of the account; mod-sequences rise with every
 // change. Of several messages each is changed whole or not at all; AppendAll and Copy are all or
 // none as long as the process lives, and after a crash too where the store is a MultiAppender or
 // Copier. What is read is what was stored, octet for octet. Package mailboxtest proves all this for
@@ -62,7 +62,7 @@
 //	RFC 6851  MOVE: Mover, Move
 //	RFC 7162  CONDSTORE, QRESYNC: ModSeq, Changes, FlagChange.UnchangedSince, KeyModSeq
 //	RFC 8474  MAILBOXID: Info.ID, State.ID
-//	RFC 8514  SAVEDATE: Meta.Saved, KeySavedBefore
+//	RFC 8514  SAVEDATE: Meta.Saved, AppendOptions.Saved, KeySavedBefore
 //	RFC 9208  QUOTA: QuotaKeeper
 //	RFC 1939  POP3's lock and UIDL: Locker, Locks, Identified
 //
@@ -75,6 +75,8 @@
 // other attachments, and not across a line break. Text in HTML is searched as it stands, tags
 // included. Memory keeps everything in memory and forgets it with the process. FromSource can not
 // make, delete or rename folders. Flags of shared folders are the folder's, \Seen too: nobody has
-// his own. RightPost is kept and asked of nobody. Move without a Mover is a copy and an expunge: a crash between, a
+// his own. Converter does not copy limits of quotas, nor who is in the groups that access control lists name. RightPost is kept and
+// asked of nobody: it is for delivery to a folder's own address (RFC 4314 §2.1), and folders have none here. Move without a Mover
+// is a copy and an expunge: a crash between, a
 // rival at the same moment, or an expunge whose outcome is not known, may leave a copy too many, never one too few.
 package mailbox

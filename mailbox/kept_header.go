@@ -84,6 +84,9 @@ func (k *headerKeeper) eachKept(uids UIDSet, worker func() (one func(UID, []byte
 		return func(block UIDSet) error {
 			var b UIDSetBuilder
 			for uid, value := range DerivedOf(ctx, k.m, KeptHeader, block) {
+				if ctx.Err() != nil { // a thousand keys take their time at each message
+					break
+				}
 				one(uid, value)
 				b.Add(uid)
 			}

@@ -64,7 +64,8 @@ type Mailbox interface {
 	// it was expunged meanwhile); an error beside a Message without UID ends it.
 	Read(ctx context.Context, uids UIDSet) iter.Seq2[Message, error]
 	// Append stores a message, durably. msg is in network form; it is stored so that reading
-	// gives back the same octets. The Meta has its new UID.
+	// gives back the same octets. The Meta has its new UID. msg may be slow, and may itself read from this store (Copy,
+	// IMAP's CATENATE): nothing is locked while it is read.
 	Append(ctx context.Context, msg io.Reader, o AppendOptions) (Meta, error)
 	// SetFlags changes the flags of uids. Each message whose flags change gets a new
 	// mod-sequence; the others keep theirs. UIDs without message are passed over.
@@ -165,6 +166,9 @@ type Message struct {
 type AppendOptions struct {
 	Flags FlagList
 	Date  time.Time // INTERNALDATE; zero = now
+	// Saved is SAVEDATE, for conversions: zero = now, which is right for all else (RFC 8514 §3). Whether the store kept it
+	// is in the Meta that comes back. DeliverAll may pass over it.
+	Saved time.Time
 }
 
 // FlagOp says what a FlagChange does with its flags.

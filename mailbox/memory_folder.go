@@ -104,7 +104,11 @@ func (f *memoryFolder) append(msgs []memoryNew) ([]Meta, error) {
 		if date.IsZero() {
 			date = now
 		}
-		meta := Meta{Flags: flags, Size: int64(len(m.body)), Date: DateOf(date), Saved: DateOf(now)}
+		saved := m.options.Saved
+		if saved.IsZero() {
+			saved = now
+		}
+		meta := Meta{Flags: flags, Size: int64(len(m.body)), Date: DateOf(date), Saved: DateOf(saved)}
 		added = append(added, memoryMessage{meta, "", m.body})
 	}
 	return f.add(added, keywords)

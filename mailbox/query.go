@@ -38,6 +38,7 @@ type query struct {
 	size   int64        // -1: not known
 	header *mime.Header // nil: not read, or
 	block  []byte       // not parsed
+	parsed *mime.Header // of block; nil: no test has asked for it
 	plain  []byte       // used again
 	whole  bool         // all of it was read
 	gen    int          // number of the message: what was found in its header is kept by it
@@ -50,7 +51,7 @@ func compileSearch(c *Criterion, s State, now time.Time) *query {
 }
 
 func (q *query) start(meta Meta) {
-	q.meta, q.size, q.header, q.block, q.whole = meta, meta.Size, nil, nil, false
+	q.meta, q.size, q.header, q.block, q.parsed, q.whole = meta, meta.Size, nil, nil, nil, false
 	q.gen++
 	q.texts.reset()
 }
@@ -226,7 +227,10 @@ func (q *query) fields() *mime.Header {
 	if q.header != nil {
 		return q.header
 	}
-	return mime.ParseHeader(q.block)
+	if q.parsed == nil {
+		q.parsed = mime.ParseHeader(q.block)
+	}
+	return q.parsed
 }
 
 // without reports that a needle is in no field of what is kept of a header: most are ASCII, and need not be parsed to

@@ -15,7 +15,7 @@ const (
 	RightSeen                        // s: set and remove \Seen
 	RightWrite                       // w: set and remove all other flags but \Deleted
 	RightInsert                      // i: APPEND, COPY and MOVE into it
-	RightPost                        // p: send mail to the folder's address; kept, not enforced
+	RightPost                        // p: send mail to the folder's address: for delivery, not asked for here (RFC 4314 §2.1)
 	RightCreate                      // k: make folders below it
 	RightDelete                      // x: delete and rename the folder
 	RightDeleted                     // t: set and remove \Deleted

@@ -32,7 +32,7 @@ const searchWorkers = 2
 // Bcc, Message-ID, In-Reply-To, References, Date: a first search for these reads all headers, later ones only those
 // of new messages). They are read no further than needed; two are read at a time, in pieces. A message that can
 // not be read makes the search fail: the answer would be wrong. Messages expunged meanwhile are
-// passed over. The search of a session is KeyAnd of KeyUIDs with View.UIDSet and the client's keys.
+// passed over. When ctx ends, so does the search, at the next message. The search of a session is KeyAnd of KeyUIDs with View.UIDSet and the client's keys.
 func Search(ctx context.Context, m Mailbox, c Criterion) (SearchResult, error) {
 	if err := c.check(); err != nil {
 		return SearchResult{}, err
@@ -49,7 +49,10 @@ func Search(ctx context.Context, m Mailbox, c Criterion) (SearchResult, error) {
 	}
 	now := time.Now()
 	q := compileSearch(&c, ch.State, now)
-	found, open := q.byMeta(ch)
+	found, open, err := q.byMeta(ctx, ch)
+	if err != nil {
+		return SearchResult{}, err
+	}
 	if !open.Empty() {
 		s := &contentSearch{m: m, keeper: newHeaderKeeper(ctx, m), compile: func() *query { return compileSearch(&c, ch.State, now) }}
 		if err := s.run(ctx, ch, open, q.keptHeaders); err != nil {
@@ -70,9 +73,13 @@ func highestModSeq(ch *Changes, found UIDSet) (high ModSeq) {
 }
 
 // byMeta returns the messages that match by their Meta alone, and those that must be opened.
-func (q *query) byMeta(ch *Changes) (found, open UIDSet) {
+func (q *query) byMeta(ctx context.Context, ch *Changes) (found, open UIDSet, err error) {
 	var yes, unknown UIDSetBuilder
+	n := 0
 	for meta := range ch.Messages {
+		if n++; n%searchBlock == 0 && ctx.Err() != nil {
+			return nil, nil, ended(ctx)
+		}
 		q.start(meta)
 		switch q.holds() {
 		case holdsYes:
@@ -81,7 +88,7 @@ func (q *query) byMeta(ch *Changes) (found, open UIDSet) {
 			unknown.Add(meta.UID)
 		}
 	}
-	return yes.Set(), unknown.Set()
+	return yes.Set(), unknown.Set(), nil
 }
 
 // searchBlock is how many messages a worker takes at a time.
@@ -194,6 +201,9 @@ func (s *contentSearch) read(ctx context.Context, q *query, uids UIDSet) (UIDSet
 	for msg, err := range s.m.Read(ctx, uids) {
 		if msg.UID != 0 && errors.Is(err, ErrGone) {
 			continue
+		}
+		if err == nil {
+			err = ended(ctx)
 		}
 		if err != nil {
 			return nil, err

@@ -187,7 +187,7 @@ func copyMessages(ctx context.Context, src Mailbox, validity uint32, uids UIDSet
 			}
 			res.Source = append(res.Source, msg.UID)
 			flags := fit(msg.Flags.List(s.State.Keywords))
-			if !yield(NewMessage{goniec.NewReader(msg.Content), AppendOptions{flags, msg.Date.Time()}}, nil) {
+			if !yield(NewMessage{goniec.NewReader(msg.Content), AppendOptions{Flags: flags, Date: msg.Date.Time()}}, nil) {
 				return
 			}
 		}

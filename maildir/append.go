@@ -40,7 +40,7 @@ func (m *Mailbox) AppendAll(ctx context.Context, msgs iter.Seq2[mailbox.NewMessa
 		if err != nil {
 			return nil, m.vanished(f, refused(err))
 		}
-		job.items = append(job.items, appendItem{file: file, options: msg.Options})
+		job.items = append(job.items, appendItem{file: file.savedAs(msg.Options), options: msg.Options})
 		if err := file.dated(f.tmp); err != nil {
 			return nil, err
 		}
@@ -172,6 +172,10 @@ func (f *folder) appendBatch(jobs []*appendJob) {
 		defer unlock()
 		_, err = f.refreshLocked(ctx)
 	}
+	if err == nil {
+		f.busy.Store(&appending{f.mailboxState(), f.state.seenNew})
+		defer f.busy.Store(nil)
+	}
 	var ready []*appendJob
 	for _, j := range jobs {
 		if err != nil {
@@ -186,6 +190,28 @@ func (f *folder) appendBatch(jobs []*appendJob) {
 		}
 	}
 	f.commitReady(ready)
+}
+
+// appending is what a batch of appends has found. Until it is durable, this is the present state for those who ask, and they
+// need not wait for the lock: the next APPEND of a client above all, which is to be written while the batch is synced.
+type appending struct {
+	state   mailbox.State
+	seenNew dirSeen
+}
+
+// unchanged answers Changes while a batch of appends is made durable, if nothing is newer than since. The batch keeps all
+// others out but deliveries and programs that do not lock. What the latter do to cur/ in this moment shows later, as it
+// does otherwise: see noteOwn.
+func (f *folder) unchanged(since mailbox.ModSeq) *mailbox.Changes {
+	b := f.busy.Load()
+	if b == nil || since < b.state.ModSeq {
+		return nil
+	}
+	info, err := f.new.Stat()
+	if err != nil || b.seenNew.stale(info, f.acct.store.now(), 0, 0) {
+		return nil
+	}
+	return &mailbox.Changes{State: b.state, Known: true, Messages: func(func(mailbox.Meta) bool) {}}
 }
 
 // afterCommit makes sure that the rest of a batch can go on where a part of it may have failed.
@@ -311,10 +337,12 @@ func (f *folder) commitAppends(jobs []*appendJob) error {
 
 func (f *folder) addAppended(it *appendItem, uid uint32, modSeq uint64) mailbox.Meta {
 	s := &f.state
-	s.counts = nil
 	base, info := splitInfo(it.name)
 	r := s.t.newRec(uid, base, info, nil)
 	r.modSeq = modSeq
 	r.setDate(it.file.date)
+	if s.counts != nil {
+		s.counts.add(&r)
+	}
 	return s.t.meta(s.t.add(r))
 }

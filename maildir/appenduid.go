@@ -25,7 +25,7 @@ func (m *Mailbox) AppendUID(ctx context.Context, validity uint32, uid mailbox.UI
 	if err != nil {
 		return mailbox.Meta{}, m.vanished(f, refused(err))
 	}
-	job := &appendJob{ctx: ctx, items: []appendItem{{file: file, options: o}}}
+	job := &appendJob{ctx: ctx, items: []appendItem{{file: file.savedAs(o), options: o}}}
 	defer job.discard(f)
 	if err := file.dated(f.tmp); err != nil {
 		return mailbox.Meta{}, err

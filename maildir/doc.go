@@ -38,7 +38,7 @@
 //
 // A message gets its UID at the first look at the folder after its delivery, in the order of arrival; it is then
 // moved from new/ to cur/. A list that was cut off or replaced by an older copy is restored from the
-// index; where a UID is in doubt, UIDVALIDITY rises. Mod-sequences are microseconds, or one more than the last where
+// index; where a UID is in doubt, UIDVALIDITY rises. No two folders of an account get the same one. Mod-sequences are microseconds, or one more than the last where
 // that is higher. They live in the index, which all our processes share. When it is lost every
 // message gets a new mod-sequence above all that were given (goniec-floor is written ahead of them), and expunges
 // from before are not known: State.Horizon. Of new messages a crash may take the note in the index, not the UID: they get
@@ -97,6 +97,7 @@
 //     Dovecot and Courier count files, which are 2 to 3 percent smaller with LF. It is a soft limit between processes.
 //   - A tree that can not be written is read without locks and index. Messages that have no UID yet, in new/ too, get
 //     passing ones at the first look, under a UIDVALIDITY that is given up with the last handle; Courier's keywords are not seen then.
+//   - A folder that was made by copying the files of another, or adopted from Courier's, may have the UIDVALIDITY of another.
 //   - Annotations are our own files: Dovecot's are in its dictionary. A folder has 100 at the most, with 256 KiB of
 //     names and values: mailbox.ErrOverQuota beyond. What is damaged is kept as goniec-metadata.damaged at the next change.
 //   - Locks between our processes are flock(2): over NFS they need a server that has it. Hosts that share a tree need

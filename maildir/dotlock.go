@@ -42,14 +42,21 @@ type dotlock struct {
 	dir  faultfs.Dir
 	name string // of the lock file
 	id   lockID
+
+	spare *spareLock
 }
 
 // takeDotlock locks name, waiting until ctx ends or for lockTimeout.
 func (s *Store) takeDotlock(ctx context.Context, dir faultfs.Dir, name string) (*dotlock, error) {
-	l := &dotlock{dir: dir, name: name + ".lock"}
+	return s.takeDotlockBy(ctx, dir, name, nil)
+}
+
+// takeDotlockBy is takeDotlock with a spare lock file, where there is one.
+func (s *Store) takeDotlockBy(ctx context.Context, dir faultfs.Dir, name string, spare *spareLock) (*dotlock, error) {
+	l := &dotlock{dir: dir, name: name + ".lock", spare: spare}
 	start := time.Now()
 	for pause := 200 * time.Microsecond; ; pause = min(2*pause, lockPoll) {
-		err := l.create(s.names)
+		err := l.make(s)
 		if !errors.Is(err, fs.ErrExist) {
 			return l, err
 		}
@@ -68,6 +75,15 @@ func (s *Store) takeDotlock(ctx context.Context, dir faultfs.Dir, name string) (
 		case <-time.After(pause):
 		}
 	}
+}
+
+// make makes the lock file: fs.ErrExist when somebody has the lock.
+func (l *dotlock) make(s *Store) error {
+	if id, err := l.spare.link(s, l); err == nil || errors.Is(err, fs.ErrExist) {
+		l.id = id
+		return err
+	}
+	return l.create(s.names)
 }
 
 func (l *dotlock) create(n *namer) error {
@@ -146,4 +162,59 @@ func (s *Store) isStale(l *dotlock, info faultfs.Info) bool {
 		return true
 	}
 	return age > lockStale
+}
+
+// spareLock is a lock file that stays in tmp/ while a folder is in use. To lock is to link it, to unlock to remove the
+// link: where appends follow each other, files that are made and deleted for each of them cost more than the rest, since ext4
+// does not give away the inodes of files deleted lately and passes over them each time it makes a file.
+type spareLock struct {
+	dir   faultfs.Dir
+	name  string // "": there is none
+	id    lockID
+	locks int // how often the folder was locked
+}
+
+// spareAfter is how often a folder is locked before it gets a spare lock file.
+const spareAfter = 8
+
+var errNoSpare = errors.New("maildir: no spare lock file")
+
+// link makes the lock file of l a link to the spare one. Any error but fs.ErrExist says that it has to be made in the other way.
+func (p *spareLock) link(s *Store, l *dotlock) (lockID, error) {
+	if p == nil || p.locks < spareAfter || p.name == "" && p.create(s) != nil {
+		return lockID{}, errNoSpare
+	}
+	// Its time is the time of the lock: others compare it with lockStale.
+	err := p.dir.Chtimes(p.name, s.now())
+	if err == nil {
+		heldLocks.Store(p.id, true)
+		err = p.dir.Link(p.name, l.dir, l.name)
+	}
+	if err != nil {
+		heldLocks.Delete(p.id)
+	}
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		p.drop() // somebody has cleaned tmp/, or there are no links here
+		p.locks = 0
+	}
+	return p.id, err
+}
+
+func (p *spareLock) create(s *Store) error {
+	own := &dotlock{dir: p.dir, name: s.names.next()}
+	if err := own.create(s.names); err != nil {
+		p.locks = 0
+		return err
+	}
+	heldLocks.Delete(own.id)
+	p.name, p.id = own.name, own.id
+	return nil
+}
+
+// drop removes the file.
+func (p *spareLock) drop() {
+	if p.name != "" {
+		_ = p.dir.Remove(p.name)
+		p.name = ""
+	}
 }

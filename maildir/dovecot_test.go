@@ -150,6 +150,63 @@ func ours(t *testing.T, a mailbox.Account, name string) folderView {
 	return f
 }
 
+// A message of Dovecot's whose file we do not find, as it is being renamed, keeps its UID when it shows after we were started
+// anew.
+func TestDovecotLineBeforeFile(t *testing.T) {
+	d := startDovecot(t)
+	d.do("Subject: 1\r\n\r\none\r\n", "save", "-m", "INBOX")
+	look := func(n int) {
+		t.Helper()
+		s := &maildir.Store{Root: filepath.Dir(d.maildir)}
+		defer s.Close()
+		a, m := open(t, s, "u", "INBOX")
+		got := ours(t, a, "INBOX")
+		require.Len(t, got.mails, n)
+		require.NoError(t, m.Close())
+		d.own()
+	}
+	look(1)
+	d.do("Subject: 2\r\n\r\ntwo\r\n", "save", "-m", "INBOX")
+	d.do("Subject: 3\r\n\r\nthree\r\n", "save", "-m", "INBOX")
+	theirs := d.folder("INBOX")
+	require.Len(t, theirs.mails, 3)
+	list, err := os.ReadFile(d.maildir + "/dovecot-uidlist")
+	require.NoError(t, err)
+	var moved []string
+	for _, dir := range []string{"cur", "new"} {
+		names, err := os.ReadDir(filepath.Join(d.maildir, dir))
+		require.NoError(t, err)
+		for _, n := range names {
+			base, _, _ := strings.Cut(n.Name(), ":")
+			if strings.Contains(string(list), "\n2 ") && strings.Contains(lineOf(string(list), "2 "), base) {
+				moved = append(moved, filepath.Join(d.maildir, dir, n.Name()))
+			}
+		}
+	}
+	require.Len(t, moved, 1)
+	aside := filepath.Join(filepath.Dir(d.conf), "aside")
+	require.NoError(t, os.Rename(moved[0], aside))
+	look(2)
+	look(2)
+	require.NoError(t, os.Rename(aside, moved[0]))
+	look(3)
+	s := &maildir.Store{Root: filepath.Dir(d.maildir)}
+	defer s.Close()
+	a, _ := open(t, s, "u", "INBOX")
+	requireSame(t, theirs, ours(t, a, "INBOX"))
+	requireSame(t, d.folder("INBOX"), ours(t, a, "INBOX"))
+}
+
+// lineOf returns the line of a text that begins so.
+func lineOf(text, begin string) string {
+	for line := range strings.Lines(text) {
+		if strings.HasPrefix(line, begin) {
+			return line
+		}
+	}
+	return ""
+}
+
 func requireSame(t *testing.T, theirs, ours folderView) {
 	t.Helper()
 	require.Equal(t, theirs.validity, ours.validity, "UIDVALIDITY")

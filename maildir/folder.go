@@ -38,6 +38,7 @@ type folder struct {
 	state     state
 	listLock  *dotlock // of the uidlist, while listDepth > 0
 	listDepth int
+	spare     spareLock    // for listLock
 	lockFile  faultfs.File // see exclusive; nil until it is needed
 	owned     bool         // exclusive is in force
 	declared  bool         // the note of a change is on the disk
@@ -47,18 +48,10 @@ type folder struct {
 	wrongSizes sync.Map // UIDs of messages whose names have wrong sizes: uint32 -> true
 
 	appends appendQueue
+	busy    atomic.Pointer[appending]
 	watch   watchers
 	popLock atomic.Bool
 }
-
-// syncDir is a directory whose syncs are shared.
-type syncDir struct {
-	faultfs.Dir
-	group *faultfs.Group
-}
-
-// Sync makes the directory's entries durable; one sync serves all who wait.
-func (d *syncDir) Sync() error { return d.group.Sync() }
 
 // ctxMutex is a mutex that a context can give up waiting for.
 type ctxMutex chan struct{}
@@ -108,9 +101,9 @@ func openFolder(a *account, dir string) (_ *folder, err error) {
 			return nil, err
 		}
 	}
-	f.tmp = dirs[0]
-	f.new = syncDir{dirs[1], faultfs.NewGroup(dirs[1].Sync)}
-	f.cur = syncDir{dirs[2], faultfs.NewGroup(dirs[2].Sync)}
+	f.tmp, f.spare.dir = dirs[0], dirs[0]
+	f.new.init(dirs[1], f.base, subDirs[1])
+	f.cur.init(dirs[2], f.base, subDirs[2])
 	return f, nil
 }
 
@@ -144,6 +137,8 @@ func (f *folder) closeDirs() {
 	if f.lockFile != nil {
 		_ = f.lockFile.Close()
 	}
+	f.new.closeMore()
+	f.cur.closeMore()
 	dirs := []faultfs.Dir{f.tmp, f.new.Dir, f.cur.Dir}
 	if f.dir != "" {
 		dirs = append(dirs, f.base)
@@ -171,6 +166,7 @@ func (f *folder) end() {
 	if !f.gone.Load() && !f.broken.Load() {
 		f.saveLook()
 	}
+	f.spare.drop()
 	f.closeDirs()
 	_ = f.acct.store.releaseAccount(f.acct)
 }

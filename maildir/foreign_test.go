@@ -3,6 +3,7 @@
 package maildir_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -407,6 +408,108 @@ func TestForeignLinesStay(t *testing.T) {
 	text, err = os.ReadFile(dir + "/dovecot-uidlist")
 	require.NoError(t, err)
 	require.Contains(t, string(text), "\n9 :1600000001.theirs.h\n")
+}
+
+// What a power cut leaves behind the synced end of the index, short or full of zeros, costs nothing: mod-sequences stay.
+// Other octets make the index useless: mod-sequences rise, UIDs stay.
+func TestIndexEnd(t *testing.T) {
+	for name, c := range map[string]struct {
+		tail string
+		keep bool
+	}{
+		"short": {"\x05\x00", true}, "cut": {"\xff\x00\x00\x00\x01\x02\x03\x04Mabc", true}, "zeros": {strings.Repeat("\x00", 5000), true},
+		"eight": {strings.Repeat("\x00", 9), true}, "garbage": {strings.Repeat("\x01\x00\x00\x00", 100), false},
+		"zeros, then more": {strings.Repeat("\x00", 4096) + "more", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			root := fastDir(t)
+			visit := func() ([]mailbox.Meta, mailbox.State) {
+				s := &maildir.Store{Root: root}
+				defer s.Close()
+				a, m := open(t, s, "u", "INBOX")
+				defer a.Close()
+				defer m.Close()
+				if metas, _ := list(t, m); len(metas) == 0 {
+					for range 3 {
+						_, err := m.Append(t.Context(), strings.NewReader("x\r\n"), mailbox.AppendOptions{})
+						require.NoError(t, err)
+					}
+				}
+				return list(t, m)
+			}
+			want, before := visit()
+			f, err := os.OpenFile(filepath.Join(root, "u", "goniec-index"), os.O_APPEND|os.O_WRONLY, 0)
+			require.NoError(t, err)
+			_, err = f.WriteString(c.tail)
+			require.NoError(t, errors.Join(err, f.Close()))
+			got, after := visit()
+			require.Equal(t, before.UIDValidity, after.UIDValidity)
+			require.GreaterOrEqual(t, after.UIDNext, before.UIDNext)
+			require.Equal(t, c.keep, before.ModSeq == after.ModSeq)
+			require.GreaterOrEqual(t, after.ModSeq, before.ModSeq)
+			for i := range want {
+				require.Equal(t, want[i].UID, got[i].UID)
+				require.Equal(t, c.keep, want[i].ModSeq == got[i].ModSeq)
+			}
+			_, err = os.Stat(filepath.Join(root, "u", "goniec-index"))
+			require.NoError(t, err)
+		})
+	}
+}
+
+// A line whose file comes after we were started anew keeps its UID: whoever wrote it has told it. After a day it is
+// forgotten, as nobody came.
+func TestForeignLinesOverRestart(t *testing.T) {
+	for name, c := range map[string]struct {
+		later   time.Duration
+		changes bool // the list is changed again before the file comes
+		want    mailbox.UID
+	}{
+		"at once":     {0, false, 50},
+		"changed":     {0, true, 50},
+		"in an hour":  {time.Hour, false, 50},
+		"in two days": {48 * time.Hour, false, 51},
+	} {
+		t.Run(name, func(t *testing.T) {
+			root := fastDir(t)
+			dir := filepath.Join(root, "u")
+			append := func(line string) {
+				f, err := os.OpenFile(dir+"/dovecot-uidlist", os.O_APPEND|os.O_WRONLY, 0)
+				require.NoError(t, err)
+				_, err = f.WriteString(line)
+				require.NoError(t, errors.Join(err, f.Close()))
+			}
+			var passed time.Duration
+			visit := func() (uids []mailbox.UID) {
+				s := &maildir.Store{Root: root, Now: func() time.Time { return time.Now().Add(passed) }}
+				defer s.Close()
+				a, m := open(t, s, "u", "INBOX")
+				metas, _ := list(t, m)
+				for _, meta := range metas {
+					uids = slices.Concat(uids, []mailbox.UID{meta.UID})
+				}
+				require.NoError(t, errors.Join(m.Close(), a.Close()))
+				return uids
+			}
+			visit()
+			require.NoError(t, os.WriteFile(dir+"/cur/1600000001.here.h:2,S", []byte("here\n"), 0o600))
+			require.Equal(t, []mailbox.UID{1}, visit())
+			append("50 :1600000009.late.h\n")
+			require.Equal(t, []mailbox.UID{1}, visit())
+			require.Equal(t, []mailbox.UID{1}, visit(), "twice")
+			want := []mailbox.UID{1, c.want}
+			if c.changes {
+				append("51 :1600000010.other.h\n")
+				require.NoError(t, os.WriteFile(dir+"/cur/1600000010.other.h:2,S", []byte("other\n"), 0o600))
+				want = []mailbox.UID{1, 50, 51}
+				require.Equal(t, []mailbox.UID{1, 51}, visit())
+			}
+			passed = c.later
+			require.NoError(t, os.WriteFile(dir+"/cur/1600000009.late.h:2,S", []byte("late\n"), 0o600))
+			require.Equal(t, want, visit())
+			require.Equal(t, want, visit())
+		})
+	}
 }
 
 // Check finds each kind of damage, and repairs what can be.

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
+	"strings"
 	"sync"
 
 	"github.com/goniec-mail/goniec"
@@ -27,10 +29,25 @@ type stored struct {
 	fileSize int64
 	netSize  int64
 	date     int64 // time of the file, Unix seconds; noDate before dated
+	saved    int64 // SAVEDATE where it is not the present, Unix seconds; 0 else
 }
 
-// name is the message's base name for good.
-func (m *stored) name() string { return withSizes(m.tmp, m.fileSize, m.netSize) }
+// name is the message's base name for good. It begins with the second of SAVEDATE; what makes it unique comes behind.
+func (m *stored) name() string {
+	base := m.tmp
+	if _, rest, ok := strings.Cut(base, "."); ok && m.saved > 0 {
+		base = strconv.FormatInt(m.saved, 10) + "." + rest
+	}
+	return withSizes(base, m.fileSize, m.netSize)
+}
+
+// savedAs notes the SAVEDATE of AppendOptions. Before 1970 and beyond twelve digits there is none that a name can have.
+func (m *stored) savedAs(o mailbox.AppendOptions) *stored {
+	if s := o.Saved.Unix(); !o.Saved.IsZero() && s > 0 && s < 1e11 {
+		m.saved = s
+	}
+	return m
+}
 
 // spoolTo writes msg under a new name in tmp, in the form design allows, and syncs it. On an error
 // nothing is left there.
@@ -59,7 +76,7 @@ func (s *Store) spoolTo(ctx context.Context, tmp faultfs.Dir, msg io.Reader, dat
 	if err = file.Close(); err != nil {
 		return nil, err
 	}
-	return &stored{w.name, w.fileSize, w.netSize, noDate}, nil
+	return &stored{tmp: w.name, fileSize: w.fileSize, netSize: w.netSize, date: noDate}, nil
 }
 
 // spooler writes one message. It begins with the LF form, and when a line does not end in CRLF it

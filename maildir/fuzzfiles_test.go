@@ -17,6 +17,8 @@ import (
 func FuzzKeywords(f *testing.F) {
 	f.Add([]byte("0 $Forwarded\n1 Work\n25 last\n"))
 	f.Add([]byte("3 a\r\n1 A\n-1 x\n26 y\n0 unknown-3\n2 bad word\n"))
+	f.Add([]byte("0 unknown-1\n10 0"))
+	f.Add([]byte("5 unknown-0\n3 unknown-0-\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		names := parseKeywords(data)
 		require.LessOrEqual(t, len(names), keywordLimit)

@@ -2,6 +2,7 @@ package maildir
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -26,6 +27,10 @@ import (
 // The first record is a snapshot; those after it are changes, appended and synced before anybody
 // is told of their mod-sequence. Only new messages are not synced: the uidlist has them, durably. All processes of ours read what the others append, under indexLock.
 // Numbers are little-endian or unsigned varints.
+//
+// What a power cut leaves of the octets that were not synced is cut off where it is short, or zeros to the end. Any other damage
+// makes the index useless, although most of it may be whole: a lost record that was synced can not be told from one that was not,
+// and after the loss of a flag that was set and removed again nothing would show that a client must be told.
 const (
 	indexName   = "goniec-index"
 	indexMagic  = "goniec-index 1\n"
@@ -41,6 +46,7 @@ const (
 	recordMessages = 'M' // messages that are new, or whose flags have changed
 	recordExpunge  = 'X'
 	recordLook     = 'L' // what the directories and the uidlist were like
+	recordListed   = 'U' // all lines of the uidlist whose file was not seen yet, and since when nothing has changed in that
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -110,6 +116,54 @@ func (f *folder) logExpunge(modSeq uint64, uids []uint32) {
 		}
 		return b
 	})
+}
+
+const (
+	// listedAge is how long a line of the uidlist is remembered whose file does not come, once no process of ours has the
+	// folder open: it then belongs to a message that went before we saw it.
+	listedAge = 24 * time.Hour
+	// maxListed is how many of them are, those with the highest UIDs.
+	maxListed = 10_000
+)
+
+// logListed notes the lines of the uidlist whose file was not seen yet: a later process gives it that UID.
+func (f *folder) logListed() {
+	s := &f.state
+	if !s.listedNews {
+		return
+	}
+	if f.index.sure = true; f.index.file == nil {
+		return // the snapshot that comes has it all
+	}
+	s.listedNews = false
+	f.index.buf = appendRecord(f.index.buf, recordListed, func(b []byte) []byte { return s.appendListed(b, f.acct.store.now()) })
+}
+
+func (s *state) appendListed(b []byte, now time.Time) []byte {
+	lines := make([]listEntry, 0, len(s.listed))
+	for base, uid := range s.listed {
+		lines = append(lines, listEntry{uid, base})
+	}
+	slices.SortFunc(lines, func(x, y listEntry) int { return cmp.Compare(y.uid, x.uid) })
+	lines = lines[:min(len(lines), maxListed)]
+	b = binary.AppendUvarint(appendTime(b, now), uint64(len(lines)))
+	for _, e := range lines {
+		b = appendString(binary.AppendUvarint(b, uint64(e.uid)), e.base)
+	}
+	return b
+}
+
+func (s *state) decodeListed(d *decoder) {
+	s.listedAt = d.time()
+	s.listed = make(map[string]uint32)
+	for range d.count(2) {
+		uid, base := d.uint(), d.string()
+		if uid == 0 || uid >= 1<<32-1 || base == "" {
+			d.bad = true
+			return
+		}
+		s.listed[base] = uint32(uid)
+	}
 }
 
 // logLook notes when the directories were listed. It is a hint that may be lost.
@@ -196,6 +250,9 @@ func (s *state) appendSnapshot(b []byte) []byte {
 // written is removed: it is only a cache, but a stale one would lie.
 func (f *folder) flush() error {
 	x := &f.index
+	if f.state.loaded {
+		f.logListed()
+	}
 	if len(x.buf) == 0 && !x.sure && x.learned <= len(f.state.t.recs)/4 || !f.state.loaded {
 		return nil
 	}
@@ -240,6 +297,11 @@ func (f *folder) writeIndex() error {
 	b := make([]byte, 0, len(indexMagic)+200+recSize*len(f.state.t.recs)+len(f.state.t.names)+16*len(f.state.expunged))
 	b = append(b, indexMagic...)
 	b = appendRecord(b, recordSnapshot, f.state.appendSnapshot)
+	snap := len(b)
+	if len(f.state.listed) > 0 {
+		b = appendRecord(b, recordListed, func(b []byte) []byte { return f.state.appendListed(b, f.acct.store.now()) })
+	}
+	f.state.listedNews = false
 	if err := faultfs.WriteFile(f.base, indexName, b, 0o600); err != nil {
 		return err
 	}
@@ -252,7 +314,7 @@ func (f *folder) writeIndex() error {
 		_ = file.Close()
 		return err
 	}
-	f.index = index{file: file, info: info, end: int64(len(b)), snap: int64(len(b)), look: f.state.seenCur}
+	f.index = index{file: file, info: info, end: int64(len(b)), snap: int64(snap), look: f.state.seenCur}
 	return nil
 }
 
@@ -369,8 +431,8 @@ func (f *folder) readTail() (bool, error) {
 	return true, nil
 }
 
-// replay applies whole records and returns how many octets they were. A record that is cut off ends it; one
-// that is damaged is an error.
+// replay applies whole records and returns how many octets they were. A record that is cut off ends it, and so do zeros to the
+// end; one that is damaged is an error.
 func (s *state) replay(data []byte) (used int, err error) {
 	for len(data)-used >= indexPrefix {
 		b := data[used:]
@@ -379,6 +441,9 @@ func (s *state) replay(data []byte) (used int, err error) {
 			return used, nil
 		}
 		b = b[:indexPrefix+size]
+		if size == 0 && len(bytes.TrimLeft(data[used:], "\x00")) == 0 {
+			return used, nil
+		}
 		if crc32.Checksum(b[8:], castagnoli) != binary.LittleEndian.Uint32(b[4:]) {
 			return used, fmt.Errorf("%w: checksum at offset %d", errIndex, used)
 		}
@@ -404,6 +469,8 @@ func (s *state) replayOne(kind byte, d *decoder) error {
 		s.decodeExpunge(d)
 	case recordLook:
 		s.decodeLook(d)
+	case recordListed:
+		s.decodeListed(d)
 	default:
 		return fmt.Errorf("%w: record %q", errIndex, kind)
 	}

@@ -26,8 +26,14 @@ type keywordFile struct {
 	there bool
 }
 
-// unnamed is what Dovecot calls a letter that the file does not explain.
-func unnamed(i int) string { return "unknown-" + strconv.Itoa(i) }
+// unnamed is what Dovecot calls letter i when the file does not explain it, unless another letter has that name.
+func unnamed(i int, names []string) string {
+	name := "unknown-" + strconv.Itoa(i)
+	for mailbox.KeywordIndex(names, name) >= 0 {
+		name += "-"
+	}
+	return name
+}
 
 // refresh reads the file again if it has changed. Letters only ever gain names.
 func (k *keywordFile) refresh(base faultfs.Dir) error {
@@ -48,7 +54,11 @@ func (k *keywordFile) refresh(base faultfs.Dir) error {
 	}
 	names := parseKeywords(data)
 	for i := len(names); i < len(k.names); i++ {
-		names = append(names, k.names[i])
+		name := k.names[i]
+		if mailbox.KeywordIndex(names, name) >= 0 {
+			name = unnamed(i, names)
+		}
+		names = append(names, name)
 	}
 	k.names, k.info, k.there = names, info, true
 	return nil
@@ -63,10 +73,15 @@ func parseKeywords(data []byte) []string {
 			continue
 		}
 		for len(names) <= i {
-			names = append(names, unnamed(len(names)))
+			names = append(names, "")
 		}
 		if mailbox.KeywordIndex(names, name) < 0 {
 			names[i] = name
+		}
+	}
+	for i, name := range names {
+		if name == "" {
+			names[i] = unnamed(i, names)
 		}
 	}
 	return names
@@ -94,7 +109,7 @@ func (k *keywordFile) cover(used flagBits) {
 	}
 	names := append([]string(nil), k.names...)
 	for used>>len(names) != 0 {
-		names = append(names, unnamed(len(names)))
+		names = append(names, unnamed(len(names), names))
 	}
 	k.names = names
 }

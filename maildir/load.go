@@ -65,6 +65,9 @@ func (f *folder) loadCold(ctx context.Context) error {
 func (f *folder) resume(ctx context.Context, modSeq uint64) error {
 	s := &f.state
 	s.modSeq = max(s.modSeq, modSeq)
+	if f.acct.store.now().Sub(s.listedAt) > listedAge {
+		s.listed = nil
+	}
 	known := s.uidNext
 	s.uidNext = max(s.uidNext, s.list.uidNext())
 	if err := s.keywords.refresh(f.base); err != nil {
@@ -202,6 +205,7 @@ func (f *folder) merge(entries []listEntry, whole bool) (lost bool, err error) {
 			listed[e.base] = e.uid // its file may come; lines of expunged messages are below
 		}
 	}
+	s.listedNews = s.listedNews || !maps.Equal(listed, s.listed)
 	s.listed = listed
 	lost = whole && matched+len(again) < len(s.t.recs)
 	f.renumbered(again)

@@ -79,6 +79,11 @@ func (m *Mailbox) vanished(f *folder, err error) error {
 
 // Changes implements mailbox.Mailbox.
 func (m *Mailbox) Changes(ctx context.Context, since mailbox.ModSeq) (_ *mailbox.Changes, err error) {
+	if f, err := m.begin(ctx); err == nil {
+		if c := f.unchanged(since); c != nil {
+			return c, nil
+		}
+	}
 	f, err := m.locked(ctx, false)
 	if err != nil {
 		return nil, err

@@ -14,7 +14,10 @@ type state struct {
 	t        table
 	list     listFile
 	keywords keywordFile
-	listed   map[string]uint32 // lines of the list whose file was not seen yet
+
+	listed     map[string]uint32 // lines of the list whose file was not seen yet, by its base name
+	listedNews bool              // the index does not have them so
+	listedAt   time.Time         // when it got them, where they were read from it
 
 	seenNew, seenCur dirSeen
 	curListed        time.Time // when cur/ was last listed
@@ -87,21 +90,25 @@ func (s *state) count() counts {
 	}
 	var c counts
 	for i := range s.t.recs {
-		r := &s.t.recs[i]
-		if r.flags&flagBits(mailbox.Seen) == 0 {
-			c.unseen++
-		}
-		if r.flags&flagBits(mailbox.Deleted) != 0 {
-			c.deleted++
-		}
-		if n := r.getSize(); n < 0 {
-			c.size = -1
-		} else if c.size >= 0 {
-			c.size += n
-		}
+		c.add(&s.t.recs[i])
 	}
 	s.counts = &c
 	return c
+}
+
+// add counts one more message.
+func (c *counts) add(r *rec) {
+	if r.flags&flagBits(mailbox.Seen) == 0 {
+		c.unseen++
+	}
+	if r.flags&flagBits(mailbox.Deleted) != 0 {
+		c.deleted++
+	}
+	if n := r.getSize(); n < 0 {
+		c.size = -1
+	} else if c.size >= 0 {
+		c.size += n
+	}
 }
 
 // dirSeen says when a directory was last listed.

@@ -159,6 +159,7 @@ func (f *folder) doubtful(missing []uint32) []uint32 {
 	for _, u := range missing {
 		i, _ := s.t.find(u)
 		s.listed[string(s.t.base(&s.t.recs[i]))] = u
+		s.listedNews = true
 	}
 	return missing
 }
@@ -375,7 +376,10 @@ func (f *folder) addFresh(names []string, uids []uint32) {
 			continue
 		}
 		base, info := splitInfo(name)
-		delete(s.listed, base)
+		if _, ok := s.listed[base]; ok {
+			delete(s.listed, base)
+			s.listedNews = true
+		}
 		r := s.t.newRec(uids[i], base, info, nil)
 		r.modSeq = modSeq
 		s.keywords.cover(r.flags)

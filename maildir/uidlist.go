@@ -318,9 +318,10 @@ func (f *folder) listFields() map[uint32][]byte {
 // may come back for it.
 func (f *folder) lockList(ctx context.Context) (unlock func(), err error) {
 	if f.listDepth == 0 {
-		if f.listLock, err = f.acct.store.takeDotlock(ctx, f.base, listName); err != nil {
+		if f.listLock, err = f.acct.store.takeDotlockBy(ctx, f.base, listName, &f.spare); err != nil {
 			return nil, err
 		}
+		f.spare.locks++
 	}
 	f.listDepth++
 	return func() {

@@ -346,6 +346,9 @@ func (f *folder) planEntry(ctx context.Context, x *index, msg newMessage, lines 
 	if o.Date.IsZero() {
 		o.Date = f.store.now()
 	}
+	if o.Saved.IsZero() {
+		o.Saved = f.store.now()
+	}
 	flags, known, err := mailbox.AssignKeywords(x.keywords, mailbox.MaxKeywords, o.Flags)
 	if err != nil {
 		return nil, e, err
@@ -364,7 +367,7 @@ func (f *folder) planEntry(ctx context.Context, x *index, msg newMessage, lines 
 		*lines = appendKeyword(*lines, k)
 	}
 	e = entry{
-		uid: x.next, modSeq: x.modSeq, size: msg.content.Size(), date: truncated(o.Date), saved: f.store.now().Unix(),
+		uid: x.next, modSeq: x.modSeq, size: msg.content.Size(), date: truncated(o.Date), saved: o.Saved.Unix(),
 		sum: sum.sum, flags: flags, seen: shown(flags, known), own: true,
 	}
 	x.next++

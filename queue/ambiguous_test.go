@@ -60,7 +60,7 @@ func TestQ03_ResetAfterReply(t *testing.T) {
 			if err != nil {
 				return
 			}
-			_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+			_ = c.SetDeadline(time.Now().Add(time.Minute))
 			buf := make([]byte, 4096)
 			for _, line := range []string{"220 x", "250 x", "250 x", "250 x", "354 go"} {
 				_, _ = io.WriteString(c, line+"\r\n")

@@ -30,14 +30,14 @@ type outcome struct {
 	info   Success // of Delivered
 }
 
-// attempt tries a lease and settles it. With why it is not tried: given up, or reported as delayed.
-func (q *Queue) attempt(ctx context.Context, l *Lease, why string) verdict {
+// attempt tries a lease and settles it. With why it is not tried: given up, or reported as delayed. It has reported the error, which
+// says that there is no outcome, or none on record.
+func (q *Queue) attempt(ctx context.Context, l *Lease, why string) (verdict, error) {
 	a := &attempt{q: q, l: l, why: why, now: q.now()}
 	body, err := q.Store.Open(ctx, l.ID)
 	if err != nil {
 		q.o.logger.Error("queue: message can not be opened", "id", string(l.ID), "err", err)
-		a.postpone(ctx)
-		return verdict{}
+		return verdict{}, errors.Join(err, a.postpone(ctx))
 	}
 	defer body.Close()
 	switch why {
@@ -49,11 +49,9 @@ func (q *Queue) attempt(ctx context.Context, l *Lease, why string) verdict {
 		a.try(ctx, body)
 	}
 	if a.cancelled && a.undecided() {
-		a.postpone(ctx)
-		return verdict{}
+		return verdict{}, a.postpone(ctx)
 	}
-	a.settle(ctx, body)
-	return a.verdict
+	return a.verdict, a.settle(ctx, body)
 }
 
 // attempt is one attempt at a lease.
@@ -149,17 +147,17 @@ func (a *attempt) undecided() bool {
 }
 
 // postpone gives the job back as it was; the store tells a cancelled attempt from a death.
-func (a *attempt) postpone(ctx context.Context) {
+func (a *attempt) postpone(ctx context.Context) error {
 	l := a.l
 	due := l.Due
 	if !a.cancelled {
 		due = a.now.Add(a.q.backoff(1)) // its data could not be read
 	}
-	a.commit(ctx, Settlement{Open: l.Rcpts, Reasons: l.Reasons, Due: due, Noticed: l.Noticed})
+	return a.commit(ctx, Settlement{Open: l.Rcpts, Reasons: l.Reasons, Due: due, Noticed: l.Noticed})
 }
 
 // settle records the outcomes, with the reports that they cause, in one commit; then tells.
-func (a *attempt) settle(ctx context.Context, body Body) {
+func (a *attempt) settle(ctx context.Context, body Body) error {
 	st := Settlement{Attempted: a.why == "", Noticed: a.l.Noticed}
 	for _, o := range a.outcomes {
 		if o.kind == Deferred {
@@ -176,8 +174,8 @@ func (a *attempt) settle(ctx context.Context, body Body) {
 	late := len(st.Open) > 0 && !a.l.Noticed && a.isLate()
 	st.Noticed = st.Noticed || late
 	st.New = a.reports(body, late)
-	if !a.commit(ctx, st) {
-		return
+	if err := a.commit(ctx, st); err != nil {
+		return err
 	}
 	a.tell()
 	for i := range st.New {
@@ -193,6 +191,7 @@ func (a *attempt) settle(ctx context.Context, body Body) {
 	if a.toldDelay {
 		a.q.event(Event{Kind: Delayed, ID: a.l.ID, From: a.l.Envelope.From, Dest: a.l.Dest, kind: a.l.Kind})
 	}
+	return nil
 }
 
 // isLate reports whether the sender is owed a report of the delay.
@@ -207,14 +206,15 @@ func (a *attempt) isLate() bool {
 // nextTry is when the deferred recipients are tried again: the last time when the message expires, and once when the
 // sender's deadline is over.
 func (a *attempt) nextTry() time.Time {
-	due := a.now.Add(a.q.backoff(a.l.Attempts + 1))
+	now := a.q.now() // an attempt may take longer than the back-off
+	due := now.Add(a.q.backoff(a.l.Attempts + 1))
 	ends := [...]time.Time{a.expiry(), {}}
 	if by := a.l.Envelope.DeliverBy; by != nil {
 		ends[1] = by.Deadline
 	}
 	for _, end := range ends {
-		if due.After(end) && end.After(a.now) {
-			due = end
+		if due.After(end) && end.After(a.now) { // or has passed during the attempt
+			due = latest(end, now)
 		}
 	}
 	return due
@@ -224,16 +224,16 @@ const settleRest = 30 * time.Second
 
 // commit settles the lease. What was delivered was delivered: if the store has trouble, it is told
 // again until it listens, or the Queue is closed.
-func (a *attempt) commit(ctx context.Context, st Settlement) bool {
+func (a *attempt) commit(ctx context.Context, st Settlement) error {
 	q := a.q
 	for wait := time.Second; ; wait = min(2*wait, settleRest) {
 		err := q.Store.Settle(context.WithoutCancel(ctx), *a.l, st)
 		switch {
 		case err == nil:
-			return true
+			return nil
 		case errors.Is(err, ErrLeaseLost):
 			q.o.logger.Warn("queue: the outcome comes too late; it may be tried again", "id", string(a.l.ID))
-			return false
+			return err
 		}
 		if a.l.Kind != KindNotice {
 			q.Notice(NoticeResource, "an outcome can not be recorded: "+err.Error())
@@ -242,7 +242,7 @@ func (a *attempt) commit(ctx context.Context, st Settlement) bool {
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
-			return false
+			return errors.Join(err, context.Cause(ctx))
 		}
 	}
 }
@@ -371,6 +371,8 @@ type Success struct {
 	Relayed bool
 	// DSN: that server promised DSN and was told NOTIFY, so that it will report, not we.
 	DSN bool
+	// DeliverBy: that server promised DELIVERBY and was told the time, so that it will report (RFC 2852).
+	DeliverBy bool
 	// RemoteMTA names it.
 	RemoteMTA string
 }

@@ -47,7 +47,10 @@
 // for all of the other. Within that the oldest goes first; each step of MT-PRIORITY is worth five minutes of age.
 //
 // A message whose DELIVERBY has passed goes back to its sender within a minute or so (mode R), or goes on and its sender is told of
-// the delay (mode N), whether its destination answers or not.
+// the delay (mode N), whether its destination answers or not. In mode N the sender is also told when a server took it that does not know
+// DELIVERBY, and with a trace at each server, if the Deliverer says so by ReportSuccess.
+//
+// A back-off counts from the end of the attempt before it.
 //
 // Intervals are measured by the monotonic clock: a jump of the wall clock changes nothing while the
 // process runs. The file store keeps the latest time it has seen, so a clock that went back
@@ -104,8 +107,6 @@
 //   - FlushDest lets mail with a HoldUntil wait; Flush by ID sends it.
 //   - A message that is claimed soon after it was stored is not checked again: damage that the disk does in between is
 //     not noticed.
-//   - A server that takes a message with DELIVERBY in mode N and a next hop without it: the sender is not told that the
-//     trail ends there.
 //   - An I/O error while the log is read makes OpenFiles fail: an unreadable disk is no damage.
 //   - Not here: adoption of other queues' spools, stores shared over a network.
 package queue

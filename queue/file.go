@@ -262,6 +262,13 @@ func (s *FileStore) now() uint32 {
 	return s.log.last
 }
 
+// seen notes the time of a worker. Its clock runs evenly while it works, and may be ahead of ours when that was set back meanwhile.
+func (s *FileStore) seen(t time.Time) {
+	s.log.mu.Lock()
+	defer s.log.mu.Unlock()
+	s.log.last = max(s.log.last, seconds(t))
+}
+
 // Time is the store's time: the clock, or the latest time on record if the clock has gone back.
 func (s *FileStore) Time() time.Time {
 	last := timeOf(s.now())

@@ -31,6 +31,7 @@ func (s *FileStore) Due(_ context.Context, now time.Time) iter.Seq2[Dest, error]
 			return
 		}
 		s.expireLeases()
+		s.seen(now)
 		s.x.promote(seconds(now))
 		list := make([]Dest, 0, len(s.x.due)+1)
 		for _, d := range s.x.due {
@@ -101,6 +102,7 @@ func (s *FileStore) pick(r ClaimRequest) ([]uint32, error) {
 		return nil, ErrClosed
 	}
 	s.expireLeases()
+	s.seen(r.Now)
 	limit := max(r.Max, 1)
 	var picked []uint32
 	switch {

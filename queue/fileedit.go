@@ -14,6 +14,10 @@ const listChunk = 512
 // Entries implements Store. The order is that of arrival, but for places used again.
 func (s *FileStore) Entries(ctx context.Context, f Filter) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
+		if err := s.open(); err != nil {
+			yield(Entry{}, err)
+			return
+		}
 		if f.ID != "" {
 			if id, ok := parseID(f.ID); ok {
 				s.yieldEntries(ctx, f, []uint64{id}, yield)
@@ -170,7 +174,7 @@ func (s *FileStore) update(id uint64, c Change) error {
 	case first == 0:
 		return ErrNotFound
 	case c.Op == Reroute:
-		return s.reroute(id, c.Groups)
+		return s.reroute(id, c)
 	case c.Op < Hold || c.Op > Reroute:
 		return errors.New("queue: unknown change")
 	}
@@ -185,7 +189,7 @@ func (s *FileStore) update(id uint64, c Change) error {
 }
 
 // reroute writes the message anew, with other groups.
-func (s *FileStore) reroute(id uint64, groups []Group) error {
+func (s *FileStore) reroute(id uint64, c Change) error {
 	o, err := s.snapshot(id)
 	if err != nil {
 		return err
@@ -195,15 +199,13 @@ func (s *FileStore) reroute(id uint64, groups []Group) error {
 		return err
 	}
 	open, held := make([]bool, n), uint8(0)
-	due := s.now()
 	for _, g := range o.groups {
 		for _, r := range g.rcpts {
 			open[r] = true
 		}
 		held |= g.flags & flagHeld
-		due = min(due, g.due)
 	}
-	if err := checkGroups(groups, open); err != nil {
+	if err := checkGroups(c.Groups, open); err != nil {
 		return err
 	}
 	s.mu.Lock()
@@ -216,7 +218,11 @@ func (s *FileStore) reroute(id uint64, groups []Group) error {
 		return ErrBusy
 	}
 	o.groups = nil
-	for i, g := range groups {
+	due := s.now()
+	if !c.Due.IsZero() {
+		due = secondsUp(c.Due)
+	}
+	for i, g := range c.Groups {
 		o.groups = append(o.groups, groupState{n: i, dest: g.Dest, rcpts: toUint32(g.Rcpts), due: due, flags: held})
 	}
 	o.data = stripReasons(o.data)

@@ -23,8 +23,11 @@ func (s *FileStore) Put(ctx context.Context, m Message) (ID, error) {
 	}
 	if m.Key != "" {
 		id, done, err := s.reserveKey(ctx, hashKey(m.Key))
-		if err != nil || id != "" {
-			return id, err
+		switch {
+		case err != nil:
+			return "", err
+		case id != "":
+			return id, ErrKnown
 		}
 		defer done()
 	}

@@ -92,7 +92,7 @@ func (q *Queue) Flush(ctx context.Context, id ID) error {
 	if err != nil {
 		return err
 	}
-	return q.flush(ctx, []Entry{e})
+	return q.flush(ctx, []Entry{e}, "")
 }
 
 // FlushDest tries all messages for a destination at once; "" means all destinations. Messages with a HoldUntil wait for
@@ -108,18 +108,19 @@ func (q *Queue) FlushDest(ctx context.Context, dest string) error {
 			continue
 		}
 		if batch = append(batch, e); len(batch) == flushBatch {
-			if err := q.flush(ctx, batch); err != nil {
+			if err := q.flush(ctx, batch, dest); err != nil {
 				return err
 			}
 			batch = batch[:0]
 		}
 	}
-	return q.flush(ctx, batch)
+	return q.flush(ctx, batch, dest)
 }
 
 const flushBatch = 256
 
-func (q *Queue) flush(ctx context.Context, entries []Entry) error {
+// flush tries messages at once. Of their destinations only the one asked for is woken; "" wakes all.
+func (q *Queue) flush(ctx context.Context, entries []Entry, dest string) error {
 	q.init()
 	now := q.now()
 	var wg sync.WaitGroup
@@ -129,7 +130,9 @@ func (q *Queue) flush(ctx context.Context, entries []Entry) error {
 			wg.Go(func() { errs[i] = q.Store.Update(ctx, e.ID, Change{Op: Retry, Due: now.Truncate(time.Second)}) })
 		}
 		for _, j := range e.Jobs {
-			q.sched.revive(j.Dest, now)
+			if dest == "" || dest == j.Dest {
+				q.sched.revive(j.Dest, now)
+			}
 		}
 	}
 	wg.Wait()
@@ -161,7 +164,8 @@ func (q *Queue) changed(err error) error {
 	return err
 }
 
-// Expire gives a message up now, with a report. ErrNotFound; recipients under way are left alone.
+// Expire gives a message up now, with a report. ErrNotFound; ErrBusy when all recipients are under way, who are left alone. Any
+// other error means that recipients are left in the queue: ErrCorrupt, or trouble of the Store that lasted until ctx ended.
 func (q *Queue) Expire(ctx context.Context, id ID) error {
 	q.init()
 	leases, err := q.Store.Claim(ctx, ClaimRequest{ID: id, Now: q.now(), Max: 1 << 20, Worker: "expire"})
@@ -169,19 +173,25 @@ func (q *Queue) Expire(ctx context.Context, id ID) error {
 		return err
 	}
 	if len(leases) == 0 {
-		if _, err := q.Show(ctx, id); err != nil {
+		switch e, err := q.Show(ctx, id); {
+		case err != nil:
 			return err
+		case e.Envelope == nil:
+			return ErrCorrupt
 		}
 		return ErrBusy
 	}
 	for i := range leases {
-		q.attempt(ctx, &leases[i], expiredText)
+		if _, failed := q.attempt(ctx, &leases[i], expiredText); failed != nil {
+			err = errors.Join(err, failed)
+			q.giveBack(&leases[i])
+		}
 	}
-	return nil
+	return err
 }
 
-// Requeue asks Route again for the open recipients of a message, whose attempts start at zero. ErrNotFound,
-// ErrBusy.
+// Requeue asks Route again for the open recipients of a message, whose attempts start at zero and at once; at the end of a HoldUntil
+// (RFC 4865), if that is still to come. ErrNotFound, ErrBusy; ErrCorrupt if the message can not be read.
 func (q *Queue) Requeue(ctx context.Context, id ID) error {
 	e, err := q.Show(ctx, id)
 	if err != nil {
@@ -195,7 +205,8 @@ func (q *Queue) Requeue(ctx context.Context, id ID) error {
 		open = append(open, j.Rcpts...)
 	}
 	slices.Sort(open)
-	return q.changed(q.Store.Update(ctx, id, Change{Op: Reroute, Groups: q.groups(e.Envelope, open)}))
+	due := latest(q.now().Truncate(time.Second), e.Since)
+	return q.changed(q.Store.Update(ctx, id, Change{Op: Reroute, Groups: q.groups(e.Envelope, open), Due: due}))
 }
 
 // Stats are figures about a queue.

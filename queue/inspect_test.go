@@ -399,7 +399,9 @@ func TestKeyMemory(t *testing.T) {
 		m := testMessage(t, strings.Repeat("x", 500), "a@x.example")
 		m.Key, m.Since = key, *clock.Load()
 		id, err := s.Put(t.Context(), m)
-		require.NoError(t, err)
+		if !errors.Is(err, ErrKnown) {
+			require.NoError(t, err)
+		}
 		return id
 	}
 	id := put("k")
@@ -455,4 +457,81 @@ func TestLeaseRunsOut(t *testing.T) {
 		require.NoError(t, s.Settle(t.Context(), second[0], Settlement{}))
 		require.Zero(t, left(t, s))
 	})
+}
+
+// A repeated Enqueue tells no event, and says what it was.
+func TestRepeatedKey(t *testing.T) {
+	for _, store := range []Store{memStore(t), &Memory{}} {
+		log := &eventLog{}
+		q := &Queue{Store: store, Event: log.add}
+		put := func(key string) (ID, bool) {
+			repeated := true
+			id, err := q.Enqueue(t.Context(), testEnvelope(t, "a@x.example"), strings.NewReader(testBody), Options{Key: key, Repeated: &repeated})
+			require.NoError(t, err)
+			return id, repeated
+		}
+		id, repeated := put("k")
+		require.False(t, repeated)
+		again, repeated := put("k")
+		require.True(t, repeated)
+		require.Equal(t, id, again)
+		require.Len(t, log.of(id, Queued), 1)
+		other, repeated := put("")
+		require.False(t, repeated)
+		require.NotEqual(t, id, other)
+		require.Equal(t, 2, left(t, store))
+	}
+}
+
+// brokenSettle is a Store that records no outcome.
+type brokenSettle struct{ Store }
+
+func (brokenSettle) Settle(context.Context, Lease, Settlement) error { return io.ErrShortWrite }
+
+// brokenOpen is a Store whose bodies can not be read.
+type brokenOpen struct{ Store }
+
+func (brokenOpen) Open(context.Context, ID) (Body, error) { return nil, ErrCorrupt }
+
+// What people do to a queue either happens, or they hear why not.
+func TestOperatorErrors(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &Memory{}
+		q := &Queue{Store: brokenSettle{store}}
+		id, err := q.Enqueue(t.Context(), testEnvelope(t, "a@x.example", "b@y.example"), strings.NewReader(testBody), Options{})
+		require.NoError(t, err)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		err = q.Expire(ctx, id)
+		require.ErrorIs(t, err, io.ErrShortWrite)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		e, err := q.Show(t.Context(), id)
+		require.NoError(t, err)
+		require.Equal(t, StateIncoming, e.State(), "given back")
+
+		q = &Queue{Store: brokenOpen{store}}
+		require.ErrorIs(t, q.Expire(t.Context(), id), ErrCorrupt)
+		q = &Queue{Store: store}
+		require.NoError(t, q.Flush(t.Context(), id))
+		require.NoError(t, q.Expire(t.Context(), id))
+		require.Len(t, store.msgs, 2, "the reports")
+	})
+	s := memStore(t)
+	q := &Queue{Store: s}
+	id, err := q.Enqueue(t.Context(), testEnvelope(t, "a@x.example"), strings.NewReader(testBody), Options{})
+	require.NoError(t, err)
+	for name, do := range map[string]func(context.Context, ID) error{
+		"hold": q.Hold, "release": q.Release, "flush": q.Flush, "delete": q.Delete, "expire": q.Expire, "requeue": q.Requeue,
+	} {
+		require.ErrorIs(t, do(t.Context(), "0123456789AB"), ErrNotFound, name)
+	}
+	require.NoError(t, s.Close())
+	for name, do := range map[string]func(context.Context, ID) error{
+		"hold": q.Hold, "release": q.Release, "flush": q.Flush, "delete": q.Delete, "expire": q.Expire, "requeue": q.Requeue,
+	} {
+		require.ErrorIs(t, do(t.Context(), id), ErrClosed, name)
+	}
+	require.ErrorIs(t, q.FlushDest(t.Context(), ""), ErrClosed)
+	_, err = q.Stats(t.Context())
+	require.ErrorIs(t, err, ErrClosed)
 }

@@ -4,7 +4,7 @@ import (
 	"os"
 	"testing"
 
-	"go.uber.org/goleak"
+	"github.com/goniec-mail/goniec/internal/leaktest"
 )
 
 // TestMain also runs the child processes of the kill tests.
@@ -12,5 +12,5 @@ func TestMain(m *testing.M) {
 	if mode := os.Getenv("GONIEC_QUEUE_CHILD"); mode != "" {
 		os.Exit(child(mode, os.Getenv("GONIEC_QUEUE_DIR")))
 	}
-	goleak.VerifyTestMain(m)
+	leaktest.VerifyTestMain(m)
 }

@@ -23,6 +23,7 @@ type Memory struct {
 	token  uint64
 	wake   chan struct{}
 	bulked map[string]bool // whose turn it was
+	agedAt int             // how many aged jobs were claimed: those given back do not stand in the way of others
 }
 
 type memMessage struct {
@@ -66,12 +67,12 @@ func (s *Memory) Put(_ context.Context, m Message) (ID, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.init()
-	return s.put(m, body), nil
+	return s.put(m, body)
 }
 
-func (s *Memory) put(m Message, body []byte) ID {
+func (s *Memory) put(m Message, body []byte) (ID, error) {
 	if id, ok := s.keys[m.Key]; ok && m.Key != "" {
-		return id
+		return id, ErrKnown
 	}
 	id := ID(m.Envelope.ID)
 	for _, fits := parseID(id); !fits || s.msgs[id] != nil; _, fits = parseID(id) {
@@ -94,7 +95,7 @@ func (s *Memory) put(m Message, body []byte) ID {
 		s.keys[m.Key] = id
 	}
 	s.poke()
-	return id
+	return id, nil
 }
 
 func (s *Memory) poke() {
@@ -187,6 +188,11 @@ func (s *Memory) Claim(_ context.Context, r ClaimRequest) ([]Lease, error) {
 			found[band] = append(found[band], pair{m, j})
 		}
 	})
+	if n := len(found[0]); r.aged() && n > 0 {
+		at := s.agedAt % n
+		found[0] = append(found[0][at:n:n], found[0][:at]...)
+		s.agedAt += min(n, max(r.Max, 1))
+	}
 	rank := func(p pair) int64 { return p.j.Due.Unix() - priorityStep*int64(p.m.prio) }
 	for _, f := range found {
 		if r.Dest != "" {
@@ -278,7 +284,7 @@ func (s *Memory) Settle(_ context.Context, l Lease, st Settlement) error {
 		delete(s.msgs, l.ID)
 	}
 	for i := range st.New {
-		s.put(st.New[i], bodies[i])
+		_, _ = s.put(st.New[i], bodies[i]) // ErrKnown: it was made before
 	}
 	s.poke()
 	return nil
@@ -358,7 +364,7 @@ func (s *Memory) Update(_ context.Context, id ID, c Change) error {
 		delete(s.msgs, id)
 		return nil
 	case Reroute:
-		return m.reroute(c.Groups)
+		return m.reroute(c)
 	case Hold, Release, Retry:
 	default:
 		return errors.New("queue: unknown change")
@@ -376,8 +382,8 @@ func (s *Memory) Update(_ context.Context, id ID, c Change) error {
 	return nil
 }
 
-func (m *memMessage) reroute(groups []Group) error {
-	open, held, due := make([]bool, len(m.entry.Envelope.To)), false, m.jobs[0].Due
+func (m *memMessage) reroute(c Change) error {
+	open, held := make([]bool, len(m.entry.Envelope.To)), false
 	for _, j := range m.jobs {
 		if !j.free() {
 			return ErrBusy
@@ -386,15 +392,16 @@ func (m *memMessage) reroute(groups []Group) error {
 			open[r] = true
 		}
 		held = held || j.held
-		if j.Due.Before(due) {
-			due = j.Due
-		}
 	}
-	if err := checkGroups(groups, open); err != nil {
+	if err := checkGroups(c.Groups, open); err != nil {
 		return err
 	}
-	m.jobs = nil
-	for i, g := range groups {
+	m.jobs, m.bulk = nil, len(c.Groups) > bulkJobs
+	due := c.Due
+	if due.IsZero() {
+		due = time.Now()
+	}
+	for i, g := range c.Groups {
 		m.jobs = append(m.jobs, &memJob{Job: Job{Group: i, Dest: g.Dest, Rcpts: slices.Clone(g.Rcpts), Due: due}, held: held})
 	}
 	return nil

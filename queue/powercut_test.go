@@ -296,7 +296,7 @@ func (l *cutLedger) keys(t *testing.T, s *queue.FileStore) {
 		_, again := (&cutLoad{}).message("d.example", 1)
 		again.Key = m.key
 		id, err := s.Put(t.Context(), again)
-		require.NoError(t, err)
+		require.ErrorIs(t, err, queue.ErrKnown)
 		require.EqualValues(t, m.id, id)
 	}
 }

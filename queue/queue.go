@@ -189,10 +189,12 @@ type Options struct {
 	Key string
 	// Hold keeps the message until it is released.
 	Hold bool
+	// Repeated, if it is not nil, is set to whether Enqueue met a Key that was known, so that nothing was queued.
+	Repeated *bool `json:"-"`
 }
 
 // Enqueue is Deliver for programs: it returns the ID. Errors are as for goniec.Deliverer: 553 5.1.3 or 554 5.5.1 without recipients, 452 4.3.1 when
-// there is no space, 451 4.3.2 when the Queue is closed; an error of msg as it is.
+// there is no space, 451 4.3.2 when the Queue is closed; an error of msg as it is. A repetition (see Options.Key) is no error, and no event.
 func (q *Queue) Enqueue(ctx context.Context, env *goniec.Envelope, msg io.Reader, o Options) (ID, error) {
 	q.init()
 	if q.sched.closing() {
@@ -203,10 +205,17 @@ func (q *Queue) Enqueue(ctx context.Context, env *goniec.Envelope, msg io.Reader
 	}
 	m := Message{Envelope: env, Groups: q.groups(env, nil), Body: msg, Key: o.Key, Hold: o.Hold, Since: q.now()}
 	if env.HoldUntil.After(m.Since) {
-		m.Since, m.Due = env.HoldUntil, env.HoldUntil // RFC 4865: time held does not count
+		m.Since = env.HoldUntil.Add(time.Second - 1).Truncate(time.Second) // RFC 4865: time held does not count; stores keep seconds
+		m.Due = m.Since
 	}
 	id, err := q.Store.Put(ctx, m)
+	if o.Repeated != nil {
+		*o.Repeated = errors.Is(err, ErrKnown)
+	}
 	switch {
+	case errors.Is(err, ErrKnown):
+		q.o.logger.Info("queued before", "id", string(id), "from", env.From.String())
+		return id, nil
 	case errors.Is(err, ErrFull):
 		q.Notice(NoticeResource, "mail is refused: "+err.Error())
 		return "", goniec.NewStatus(452, goniec.EnhancedCode{4, 3, 1}, "insufficient system storage").WithCause(err)

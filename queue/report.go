@@ -42,7 +42,7 @@ func ReportText(r *Report) string {
 		fmt.Fprintf(&b, "Your message could not be delivered so far. THIS IS A WARNING ONLY:\nyou need not send it again. Attempts go on until %s.\n",
 			mime.FormatDate(r.GiveUp))
 	case "relayed":
-		b.WriteString("Your message was passed on to a server that sends no delivery reports.\nThis may be the last that you hear of it.\n")
+		b.WriteString("Your message was passed on to another server.\nThis may be the last that you hear of it.\n")
 	default:
 		b.WriteString("Your message was delivered to these recipients.\n")
 	}
@@ -94,15 +94,23 @@ func (a *attempt) action(o *outcome, late bool) string {
 			return "delayed"
 		}
 	case Delivered:
+		asked := n&goniec.NotifySuccess != 0 && !o.info.DSN
 		switch {
-		case n&goniec.NotifySuccess == 0 || never || o.info.DSN:
-		case o.info.Relayed:
+		case never:
+		case o.info.Relayed && (asked || a.trailEnds(o)):
 			return "relayed"
-		default:
+		case asked && !o.info.Relayed:
 			return "delivered"
 		}
 	}
 	return ""
+}
+
+// trailEnds reports whether the sender is owed word that the mail went to another server, whatever NOTIFY says but NEVER: in mode N when
+// that one will not tell of a delay (RFC 2852 §4.1.4.2), and at each step when a trace was asked for (§4.1.4).
+func (a *attempt) trailEnds(o *outcome) bool {
+	by := a.l.Envelope.DeliverBy
+	return by != nil && (by.Trace || !by.Return && !o.info.DeliverBy)
 }
 
 // report makes one report, nil if there is nobody to get it.

@@ -96,9 +96,23 @@ func TestNotify(t *testing.T) {
 		{"ok/failure", f, ok, ""},
 		{"relayed", s, relayed(Success{Relayed: true, RemoteMTA: "mx"}), "relayed 2.0.0"},
 		{"relayed with DSN", s, relayed(Success{Relayed: true, DSN: true}), ""},
+		{"relayed, by mode N", 0, relayed(Success{Relayed: true, DSN: true}), "relayed 2.0.0"},
+		{"relayed, by mode N/failure", f, relayed(Success{Relayed: true}), "relayed 2.0.0"},
+		{"relayed, by mode N/never", never, relayed(Success{Relayed: true}), ""},
+		{"relayed, by mode N, promised on", 0, relayed(Success{Relayed: true, DeliverBy: true}), ""},
+		{"relayed, by mode R, promised on", 0, relayed(Success{Relayed: true, DeliverBy: true}), ""},
+		{"relayed, by mode R, trace", 0, relayed(Success{Relayed: true, DeliverBy: true}), "relayed 2.0.0"},
+		{"relayed, by mode N, trace", 0, relayed(Success{Relayed: true, DeliverBy: true}), "relayed 2.0.0"},
+		{"relayed, by mode N, trace/never", never, relayed(Success{Relayed: true, DeliverBy: true}), ""},
+		{"ok, by mode N, trace", 0, ok, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			env := testEnvelope(t, "a@x.example")
+			if strings.Contains(c.name, "by mode") { // RFC 2852 §4.1.4
+				env.DeliverBy = &goniec.DeliverBy{
+					Deadline: time.Now().Add(100 * 365 * 24 * time.Hour), Return: strings.Contains(c.name, "mode R"), Trace: strings.Contains(c.name, "trace"),
+				}
+			}
 			env.To[0].Notify, env.EnvID = c.notify, "QQ314159"
 			env.To[0].ORcpt = goniec.ORcpt{Type: "rfc822", Address: "original@x.example"}
 			dsns := reportOf(t, env, testBody, c.how, 6*time.Hour)

@@ -151,7 +151,7 @@ func TestS20_OutcomesPerRecipient(t *testing.T) {
 	q.init()
 	ls, err := store.Claim(t.Context(), ClaimRequest{ID: id, Max: 1})
 	require.NoError(t, err)
-	v := q.attempt(t.Context(), &ls[0], "")
+	v, _ := q.attempt(t.Context(), &ls[0], "")
 	require.True(t, v.judged)
 	require.False(t, v.failed, "it replied")
 	e, err := q.Show(t.Context(), id)

@@ -297,46 +297,65 @@ const claimBatch = 4
 func (q *Queue) start(d *destination, room int, single bool, now time.Time) {
 	s := &q.sched
 	leases, err := q.Store.Claim(s.ctx, ClaimRequest{Dest: d.name, Single: single, Now: now, Max: room, Worker: q.o.host})
+	kept := q.startLeased(d, leases, err, room, single)
+	for i := range leases[kept:] {
+		q.giveBack(&leases[kept+i])
+	}
+}
+
+// startLeased tries what was claimed, as far as there is still room, and returns how many that are: a claim takes time, in which the
+// destination may have died or others may have taken the places.
+func (q *Queue) startLeased(d *destination, leases []Lease, err error, room int, single bool) (kept int) {
+	s := &q.sched
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	now := q.now()
 	d.claiming = false
 	if err != nil {
 		q.o.logger.Error("queue: claim", "dest", d.name, "err", err)
 		d.due = true
 		s.rest(d, now.Add(storeRest))
-		return
+		return 0
 	}
 	if single && len(leases) < room && !d.due {
 		d.bulk, d.due = true, true // mailings may be left
 	}
 	d.due = d.due || len(leases) == room
-	for i := range leases {
-		q.launch(d, &leases[i])
+	if still, _ := q.room(d); d.sleeping == 0 && !s.next.After(now) {
+		kept = min(max(still, 0), len(leases))
 	}
-	switch {
-	case len(leases) > 0 && d.limits.Rate > 0:
+	for i := range leases[:kept] {
+		q.launch(d, &leases[i], now)
+	}
+	s.line(d)
+	s.forget(d)
+	return kept
+}
+
+// spend notes for the rates that an attempt begins.
+func (q *Queue) spend(d *destination, now time.Time) {
+	s := &q.sched
+	if d.limits.Rate > 0 {
 		s.rest(d, now.Add(perSecond(d.limits.Rate)))
-	default:
-		s.line(d)
 	}
-	if len(leases) > 0 && q.Rate > 0 {
+	if q.Rate > 0 {
 		s.next = now.Add(perSecond(q.Rate))
 	}
-	s.forget(d)
 }
 
 func perSecond(rate float64) time.Duration { return time.Duration(float64(time.Second) / rate) }
 
 // launch begins an attempt. s.mu is held.
-func (q *Queue) launch(d *destination, l *Lease) {
+func (q *Queue) launch(d *destination, l *Lease, now time.Time) {
 	s := &q.sched
+	q.spend(d, now)
 	d.active++
 	s.active++
 	bulk := int(bit(l.Bulk))
 	s.bulky += bulk
 	s.leases[l] = struct{}{}
 	go func() {
-		verdict := q.attempt(s.ctx, l, "")
+		verdict, _ := q.attempt(s.ctx, l, "")
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		delete(s.leases, l)

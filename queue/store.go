@@ -23,7 +23,7 @@ type ID string
 // method returned nil. queuetest.TestStore says what a Store must do.
 type Store interface {
 	// Put stores a message durably and returns its ID. Concurrent Puts share their flushes. When
-	// the message has a Key that the store remembers, nothing is stored and the old ID comes back.
+	// the message has a Key that the store remembers, nothing is stored and the old ID comes back with ErrKnown.
 	// An error of m.Body is returned as it is and leaves nothing behind. ErrFull: no space.
 	Put(ctx context.Context, m Message) (ID, error)
 
@@ -68,6 +68,7 @@ var (
 	ErrCorrupt   = errors.New("message is damaged on disk")
 	ErrClosed    = errors.New("queue is closed")
 	ErrBusy      = errors.New("message is being delivered")
+	ErrKnown     = errors.New("a message with that key came before")
 )
 
 // Body is the message as it was put, in network form.
@@ -258,7 +259,7 @@ type Filter struct {
 // Change is a change of a message.
 type Change struct {
 	Op     ChangeOp
-	Due    time.Time // for Retry
+	Due    time.Time // for Retry and Reroute; zero = now
 	Groups []Group   // for Reroute
 }
 

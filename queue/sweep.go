@@ -2,6 +2,7 @@ package queue
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -34,8 +35,9 @@ func (q *Queue) sweep(now time.Time) {
 	})
 }
 
-// sweepRounds claims aged jobs and hands them to a function, a few at a time.
-func (q *Queue) sweepRounds(r ClaimRequest, each func(*Lease)) {
+// sweepRounds claims aged jobs and hands them to a function, a few at a time. It reports false for those that it gave back; where
+// it could do nothing with a whole batch, more of them will not help.
+func (q *Queue) sweepRounds(r ClaimRequest, each func(*Lease) bool) {
 	r.Max, r.Worker = sweepBatch, q.o.host
 	for range sweepRounds {
 		leases, err := q.Store.Claim(q.sched.ctx, r)
@@ -45,17 +47,20 @@ func (q *Queue) sweepRounds(r ClaimRequest, each func(*Lease)) {
 			}
 			return
 		}
+		var done atomic.Bool
 		var wg sync.WaitGroup
 		slots := make(chan struct{}, sweepParallel)
 		for i := range leases {
 			slots <- struct{}{}
 			wg.Go(func() {
 				defer func() { <-slots }()
-				each(&leases[i])
+				if each(&leases[i]) {
+					done.Store(true)
+				}
 			})
 		}
 		wg.Wait()
-		if len(leases) < r.Max {
+		if len(leases) < r.Max || !done.Load() {
 			return // what is left was given back
 		}
 	}
@@ -63,16 +68,18 @@ func (q *Queue) sweepRounds(r ClaimRequest, each func(*Lease)) {
 
 // expireOne gives up a message if its destination is dead. Otherwise it gets a last attempt instead,
 // so that nothing expires because a clock jumped or we were away.
-func (q *Queue) expireOne(l *Lease) {
+func (q *Queue) expireOne(l *Lease) bool {
 	s := &q.sched
 	if reason, dead := s.deadReason(l.Dest); dead {
 		l.Reasons = orReasons(l, reason)
-		q.attempt(s.ctx, l, expiredText)
-		return
+		_, _ = q.attempt(s.ctx, l, expiredText)
+		return true
 	}
 	if !q.lastTry(l) {
 		q.giveBack(l)
+		return false
 	}
+	return true
 }
 
 // lastTry launches an attempt if there is room for it.
@@ -82,10 +89,14 @@ func (q *Queue) lastTry(l *Lease) bool {
 	defer s.mu.Unlock()
 	d := s.dest(l.Dest)
 	defer s.forget(d)
-	if s.stopping || s.active >= q.o.active || d.active >= d.window || l.Bulk && s.bulky >= q.bulkRoom() {
+	now := q.now()
+	switch {
+	case s.stopping || s.active >= q.o.active || d.active >= d.window || l.Bulk && s.bulky >= q.bulkRoom():
+		return false
+	case s.next.After(now) || d.sleeping > 0: // the rates
 		return false
 	}
-	q.launch(d, l)
+	q.launch(d, l, now)
 	return true
 }
 
@@ -99,33 +110,34 @@ func (q *Queue) giveBack(l *Lease) {
 }
 
 // lateOne tells the sender of a delay, if there is one: the message was tried, or can not be.
-func (q *Queue) lateOne(l *Lease) {
+func (q *Queue) lateOne(l *Lease) bool {
 	reason, dead := q.sched.deadReason(l.Dest)
 	if !dead && l.Attempts == 0 {
 		q.giveBack(l)
-		return
+		return false
 	}
 	l.Reasons = orReasons(l, reason)
-	q.attempt(q.sched.ctx, l, delayedText)
+	_, _ = q.attempt(q.sched.ctx, l, delayedText)
+	return true
 }
 
 // overdueOne does what the sender asked for when a message is not delivered in time (RFC 2852 §4.1.4): it goes back,
 // or goes on with a report of the delay.
-func (q *Queue) overdueOne(l *Lease) {
+func (q *Queue) overdueOne(l *Lease) bool {
 	if l.Envelope.DeliverBy.Return {
 		if l.Since.After(q.now()) { // held until later than that (RFC 4865): it must not be tried
-			q.attempt(q.sched.ctx, l, expiredText)
-			return
+			_, _ = q.attempt(q.sched.ctx, l, expiredText)
+			return true
 		}
-		q.expireOne(l)
-		return
+		return q.expireOne(l)
 	}
 	reason, dead := q.sched.deadReason(l.Dest)
 	if !dead {
 		reason = overdueText
 	}
 	l.Reasons = orReasons(l, reason)
-	q.attempt(q.sched.ctx, l, delayedText)
+	_, _ = q.attempt(q.sched.ctx, l, delayedText)
+	return true
 }
 
 // orReasons fills in the destination's reason where a job has none of its own.

@@ -73,77 +73,28 @@ func TestPeerSMTPSink(t *testing.T) {
 	}
 }
 
-const clientPostfixMain = `
-compatibility_level = 3.6
-queue_directory = %[1]s/queue
-data_directory = %[1]s/data
-maillog_file = /dev/stdout
-myhostname = mx.example.org
-mydestination =
-local_recipient_maps =
-inet_interfaces = 127.0.0.1
-inet_protocols = ipv4
-mynetworks = 127.0.0.0/8
-smtpd_recipient_restrictions = reject_unauth_destination
-relay_domains = example.org
-transport_maps = inline:{ {example.org = smtp:[127.0.0.1]:%[2]d} }
-smtp_tls_security_level = none
-smtpd_tls_security_level = may
-smtpd_tls_chain_files = %[1]s/key.pem
-smtpd_error_sleep_time = 0
-smtpd_discard_ehlo_keywords = %[3]s
-message_size_limit = 1000000
-`
-
-const clientPostfixMaster = `
-%[1]s inet n - n - - smtpd
-cleanup unix n - n - 0 cleanup
-qmgr unix n - n 300 1 qmgr
-rewrite unix - - n - - trivial-rewrite
-bounce unix - - n - 0 bounce
-defer unix - - n - 0 bounce
-trace unix - - n - 0 bounce
-flush unix n - n 1000? 0 flush
-proxymap unix - - n - - proxymap
-smtp unix - - n - - smtp
-relay unix - - n - - smtp
-showq unix n - n - - showq
-error unix - - n - - error
-retry unix - - n - - error
-discard unix - - n - - discard
-anvil unix - - n - 1 anvil
-scache unix - - n - 1 scache
-tlsmgr unix - - n 1000? 1 tlsmgr
-postlog unix-dgram n - n - 1 postlogd
-`
-
 // receivingPostfix starts a Postfix that takes mail for example.org, with STARTTLS and our test certificate, and passes it on to
 // a server of ours.
 func receivingPostfix(t *testing.T, port int, withoutEHLO string) goniec.RouteHost {
-	program := peertest.Need(t, "postfix")
-	peertest.Root(t, "postfix")
-	dir, err := os.MkdirTemp("", "postfix") // its users must be able to enter it
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	require.NoError(t, os.Chmod(dir, 0o755))
-	for _, d := range []string{"conf", "queue", "data"} {
-		require.NoError(t, os.Mkdir(filepath.Join(dir, d), 0o755))
-	}
-	require.NoError(t, peertest.Command(t, "chown", "postfix", filepath.Join(dir, "data")).Run())
+	t.Helper()
 	key, err := x509.MarshalPKCS8PrivateKey(testCert().PrivateKey)
 	require.NoError(t, err)
 	chain := append(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: testCert().Certificate[0]})...)
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "key.pem"), chain, 0o600))
-	addr := peertest.FreeAddr(t)
-	conf := filepath.Join(dir, "conf")
-	require.NoError(t, os.WriteFile(filepath.Join(conf, "main.cf"), fmt.Appendf(nil, clientPostfixMain, dir, port, withoutEHLO), 0o644))
-	require.NoError(t, os.WriteFile(filepath.Join(conf, "master.cf"), fmt.Appendf(nil, clientPostfixMaster, addr), 0o644))
-	p := peertest.Start(t, dir, nil, program, "-c", conf, "start-fg")
-	t.Cleanup(func() { // its master leaves our process group
-		require.NoError(t, peertest.Command(t, program, "-c", conf, "stop").Run())
-	})
-	p.WaitPort(addr)
-	host, err := smtp.ParseHost(addr, 0)
+	path := filepath.Join(t.TempDir(), "key.pem")
+	require.NoError(t, os.WriteFile(path, chain, 0o600))
+	postfix := peertest.NewPostfix(t, fmt.Sprintf(`myhostname = mx.example.org
+local_recipient_maps =
+mynetworks = 127.0.0.0/8
+smtpd_recipient_restrictions = reject_unauth_destination
+relay_domains = example.org
+transport_maps = inline:{ {example.org = smtp:[127.0.0.1]:%d} }
+smtp_tls_security_level = none
+smtpd_tls_security_level = may
+smtpd_tls_chain_files = %s
+smtpd_discard_ehlo_keywords = %s
+message_size_limit = 1000000
+`, port, path, withoutEHLO))
+	host, err := smtp.ParseHost(postfix.Addr, 0)
 	require.NoError(t, err)
 	host.Name, host.TLS = "mx.example.org", goniec.TLSVerified
 	return host

@@ -57,6 +57,7 @@ type scene struct {
 	count  int  // messages
 	pool   bool
 	wait   time.Duration // between messages
+	gate   chan struct{} // nil: messages follow each other at once
 }
 
 func newScene(t *testing.T, settings map[string]string) *scene {
@@ -126,10 +127,12 @@ func (s *scene) set(t *testing.T, key, value string) {
 		s.count, _ = strconv.Atoi(value)
 	case "wait":
 		s.wait, _ = time.ParseDuration(value)
+	case "gated": // each message but the first waits for the hook "next"
+		s.gate = make(chan struct{}, s.count+10)
 	case "timeout":
 		d, err := time.ParseDuration(value)
 		require.NoError(t, err)
-		s.dialer.Timeouts = smtp.Timeouts{Greeting: d, Command: d, DataInit: d, DataEnd: d, Handshake: d}
+		s.dialer.Timeouts.DataEnd = d // what comes before it may take its time
 	default:
 		s.setEnvelope(t, key, value)
 	}
@@ -182,8 +185,14 @@ func (s *scene) run(ctx context.Context, host goniec.RouteHost) (o outcome) {
 	if s.pool {
 		p := &smtp.Pool{Dialer: &s.dialer}
 		defer p.Close()
-		for range s.count {
+		for i := range s.count {
 			time.Sleep(s.wait)
+			if i > 0 && s.gate != nil {
+				select {
+				case <-s.gate:
+				case <-ctx.Done():
+				}
+			}
 			o.res, o.err = p.Send(ctx, host, &s.env, s.message())
 		}
 		return o
@@ -220,15 +229,18 @@ func TestClientDialogues(t *testing.T) {
 	dialogue.Run(t, "testdata/client/*.txt", func(t *testing.T, settings map[string]string) dialogue.Target {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		require.NoError(t, err)
-		done := newScene(t, settings).start(t, l)
+		s := newScene(t, settings)
+		done := s.start(t, l)
+		hooks := clientHooks(t, done)
+		hooks["next"] = func(...string) error { s.gate <- struct{}{}; return nil }
 		return dialogue.Target{
 			Play: dialogue.Server,
 			TLS:  serverTLS(),
 			Dial: func(ctx context.Context) (net.Conn, error) {
-				_ = l.(*net.TCPListener).SetDeadline(time.Now().Add(5 * time.Second))
+				_ = l.(*net.TCPListener).SetDeadline(time.Now().Add(time.Minute))
 				return l.Accept()
 			},
-			Hooks: clientHooks(t, done),
+			Hooks: hooks,
 		}
 	})
 }

@@ -43,7 +43,7 @@ type conn struct {
 	body    body // of the message
 	scratch []byte
 
-	errors, junk, refused, transactions int
+	errors, junk, refused, deferred, transactions int
 
 	again   string // a command that ended a BDAT sequence and is to be run after it
 	closing bool   // the connection ends after what is buffered is sent

@@ -353,7 +353,7 @@ func TestStageTimeoutInAuth(t *testing.T) {
 		return auth.Identity{}, context.Cause(ctx)
 	})
 	srv, _ := newServer(t, func(s *smtp.Server) {
-		s.Auth, s.AllowInsecureAuth, s.StageTimeout = hung, true, 100*time.Millisecond
+		s.Auth, s.AllowInsecureAuth, s.StageTimeout = hung, true, time.Second
 	})
 	c := greeted(t, srv)
 	tell(t, c, "AUTH PLAIN AGFsaWNlAHdvbmRlcg==\r\n")

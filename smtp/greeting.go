@@ -42,7 +42,10 @@ func (c *conn) ehlo(arg string) (reply, error) {
 	if err := c.greeting(arg, true); err != nil {
 		return "", err
 	}
-	lines := c.offer()
+	lines, err := c.offer()
+	if err != nil {
+		return "", err
+	}
 	c.say("250")
 	for i, line := range append([]string{c.set.name}, lines...) {
 		if i > 0 {
@@ -74,9 +77,17 @@ func (c *conn) greeting(name string, extended bool) error {
 	return nil
 }
 
-// offer makes the lines of the EHLO reply and remembers what they promise.
-func (c *conn) offer() []string {
-	lines := ExtensionsOf(c.session, c.ownExtensions())
+// offer makes the lines of the EHLO reply and remembers what they promise. When the Session panics the connection ends: a client that
+// heard of a passing error would go on with HELO, and without TLS.
+func (c *conn) offer() ([]string, error) {
+	var lines []string
+	err := c.ask(func(context.Context) error {
+		lines = ExtensionsOf(c.session, c.ownExtensions())
+		return nil
+	})
+	if err != nil {
+		return nil, goniec.NewStatus(421, goniec.EnhancedCode{4, 3, 0}, "temporary failure, try again later").WithCause(err)
+	}
 	kept := lines[:0:0]
 	c.offered, c.bounds = 0, bounds{}
 	for _, line := range lines {
@@ -91,7 +102,7 @@ func (c *conn) offer() []string {
 	if c.authenticated { // no second AUTH, but MAIL's AUTH parameter is in order (RFC 4954 §5)
 		c.offered |= extAuth
 	}
-	return kept
+	return kept, nil
 }
 
 // mayOffer keeps a Session from promising what the engine can not do.

@@ -255,7 +255,7 @@ func serveHostile(t *testing.T, do func(*hostile)) (net.Listener, func() (plain,
 			mu.Unlock()
 			wg.Go(func() {
 				defer c.Close()
-				_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+				_ = c.SetDeadline(time.Now().Add(time.Minute))
 				do(h)
 			})
 		}

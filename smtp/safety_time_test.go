@@ -147,12 +147,12 @@ func TestR02_IdleConnections(t *testing.T) {
 		n = 9_000 // both ends are here, and 20,000 descriptors are what many systems allow
 	}
 	srv, _ := newServer(t, func(s *smtp.Server) { s.MaxConns, s.MaxConnsPerIP, s.CommandTimeout = n+n/3, -1, time.Hour })
-	inUse := func() uint64 {
+	inUse := func() int64 {
 		var m runtime.MemStats
 		runtime.GC()
 		runtime.GC()
 		runtime.ReadMemStats(&m)
-		return m.HeapInuse + m.StackInuse
+		return int64(m.HeapInuse + m.StackInuse)
 	}
 	buf := make([]byte, 512)
 	conns := make([]net.Conn, 0, n)
@@ -168,10 +168,10 @@ func TestR02_IdleConnections(t *testing.T) {
 			require.NoError(t, err)
 		}
 	}
-	each := (inUse() - before) / uint64(n)
+	each := (inUse() - before) / int64(n)
 	t.Logf("%d octets of heap and stack for each of %d connections, the client's end included", each, n)
 	if !raceDetector {
-		require.Less(t, each, uint64(12<<10))
+		require.Less(t, each, int64(12<<10))
 	}
 	for _, c := range conns {
 		_ = c.Close()

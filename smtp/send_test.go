@@ -47,7 +47,7 @@ func (w *wireTap) serve(t testing.TB) goniec.RouteHost {
 			wg.Go(func() {
 				defer w.sessions.Add(-1)
 				defer c.Close()
-				_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+				_ = c.SetDeadline(time.Now().Add(time.Minute))
 				w.talk(c)
 			})
 		}

@@ -92,6 +92,9 @@ type Server struct {
 	MaxJunk int
 	// MaxRefused limits the recipients of one connection that the Handler refused. Zero means 1000; negative means no limit.
 	MaxRefused int
+	// MaxDeferred limits the recipients of one connection that were refused for now (4xx): by the Handler, or for being more than
+	// MaxRecipients. Zero means 10,000; negative means no limit.
+	MaxDeferred int
 	// MaxInFlight limits the messages that are being taken at one time on all connections; further ones get 451 4.3.2. Zero
 	// means 1000; negative means no limit.
 	MaxInFlight int
@@ -149,6 +152,7 @@ const (
 	defaultMaxErrors       = 20
 	defaultMaxJunk         = 100
 	defaultMaxRefused      = 1000
+	defaultMaxDeferred     = 10_000
 	defaultMaxInFlight     = 1000
 	defaultCommandTimeout  = 5 * time.Minute
 	defaultDataTimeout     = time.Hour
@@ -265,7 +269,7 @@ type settings struct {
 	MaxMessageBytes                                       int64
 	MaxRecipients, MaxTextLine, MaxReceived               int
 	MaxTransactions, MaxErrors, MaxJunk, MaxRefused       int
-	MaxInFlight, MinDataRate                              int
+	MaxDeferred, MaxInFlight, MinDataRate                 int
 	CommandTimeout, DataTimeout, StageTimeout, FinishTime time.Duration
 }
 
@@ -280,6 +284,7 @@ func (s *Server) settings(d *Dialect) *settings {
 		MaxErrors:       orDefault(s.MaxErrors, defaultMaxErrors),
 		MaxJunk:         orDefault(s.MaxJunk, defaultMaxJunk),
 		MaxRefused:      orDefault(s.MaxRefused, defaultMaxRefused),
+		MaxDeferred:     orDefault(s.MaxDeferred, defaultMaxDeferred),
 		MaxInFlight:     orDefault(s.MaxInFlight, defaultMaxInFlight),
 		MinDataRate:     orDefault(s.MinDataRate, defaultMinDataRate),
 		CommandTimeout:  orDefault(s.CommandTimeout, defaultCommandTimeout),

@@ -23,15 +23,16 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/goniec-mail/goniec"
 	"github.com/goniec-mail/goniec/auth"
 	"github.com/goniec-mail/goniec/internal/dialogue"
 	"github.com/goniec-mail/goniec/smtp"
+
+	"github.com/goniec-mail/goniec/internal/leaktest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.VerifyTestMain(m) }
 
 // recorder is a Deliverer that keeps what it got. It verifies recipients like a small site: users of example.org whose
 // name does not begin with "no", nobody else; names that begin with "tmp" fail for the moment.

@@ -85,7 +85,7 @@ func (c *conn) rcptTo(arg string) (reply, error) {
 	}
 	c.tried++
 	if over(len(c.env.To)+1, c.set.MaxRecipients) {
-		return "", goniec.NewStatus(452, goniec.EnhancedCode{4, 5, 3}, "too many recipients")
+		return "", c.countDeferred(goniec.NewStatus(452, goniec.EnhancedCode{4, 5, 3}, "too many recipients"))
 	}
 	if err := c.parseRcpt(path); err != nil {
 		return "", err
@@ -123,6 +123,14 @@ func (c *conn) rcptRefused(err error) error {
 	c.logRefusal("recipient refused", err, rcptAttr(c.rcpt.Address))
 	if goniec.Permanent(err) {
 		return c.countRefused(err)
+	}
+	return c.countDeferred(err)
+}
+
+// countDeferred counts recipients who may come again: a client that goes on and on costs as much as one who guesses addresses.
+func (c *conn) countDeferred(err error) error {
+	if c.deferred++; over(c.deferred, c.set.MaxDeferred) {
+		return goniec.NewStatus(421, goniec.EnhancedCode{4, 7, 0}, "too many deferred recipients")
 	}
 	return err
 }

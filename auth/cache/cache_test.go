@@ -14,14 +14,15 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/goniec-mail/goniec/auth"
 	"github.com/goniec-mail/goniec/auth/cache"
 	"github.com/goniec-mail/goniec/auth/passwd"
+
+	"github.com/goniec-mail/goniec/internal/leaktest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.VerifyTestMain(m) }
 
 var ctx = context.Background()
 

@@ -13,13 +13,14 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/goniec-mail/goniec/auth"
 	"github.com/goniec-mail/goniec/auth/passwd"
+
+	"github.com/goniec-mail/goniec/internal/leaktest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.VerifyTestMain(m) }
 
 // users is a table of "alice" with the password "secret", in clear text so that everything works.
 func users(t testing.TB) *passwd.File {

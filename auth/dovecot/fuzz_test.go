@@ -25,7 +25,7 @@ func FuzzServer(f *testing.F) {
 			t.Fatal(err)
 		}
 		defer c.Close()
-		_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+		_ = c.SetDeadline(time.Now().Add(time.Minute))
 		go func() {
 			_, _ = c.Write(input)
 			_ = c.(*net.UnixConn).CloseWrite()

@@ -242,7 +242,7 @@ func TestServerShutdown(t *testing.T) {
 }
 
 func TestRequestTimeout(t *testing.T) {
-	r := dial(t, serve(t, &Server{Authenticator: users(t), RequestTimeout: 10 * time.Millisecond})).hello()
+	r := dial(t, serve(t, &Server{Authenticator: users(t), RequestTimeout: time.Second})).hello()
 	r.say("AUTH\t1\tPLAIN\tsecured")
 	require.Equal(t, "CONT\t1\t", r.hear())
 	require.Equal(t, "FAIL\t1\ttemp\tcode=temp_fail\treason=temporary authentication failure", r.hear())
@@ -250,11 +250,11 @@ func TestRequestTimeout(t *testing.T) {
 
 // script is a server that says what it likes to our client.
 func script(t *testing.T, lines string) *Client {
-	return &Client{Timeout: 2 * time.Second, Dial: func(context.Context, string) (net.Conn, error) {
+	return &Client{Timeout: time.Minute, Dial: func(context.Context, string) (net.Conn, error) {
 		client, server := net.Pipe()
 		go func() {
 			defer server.Close()
-			_ = server.SetDeadline(time.Now().Add(5 * time.Second))
+			_ = server.SetDeadline(time.Now().Add(time.Minute))
 			r := bufio.NewReader(server)
 			_, _ = r.ReadString('\n')
 			if !strings.HasSuffix(lines, "USERDB") {
@@ -324,7 +324,7 @@ func TestClientCancel(t *testing.T) {
 	_, err := stuck.Authenticate(ctx, &auth.Attempt{User: "u", Secret: auth.NewSecret("p")})
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.ErrorIs(t, err, auth.ErrUnavailable)
-	require.Less(t, time.Since(start), 5*time.Second)
+	require.Less(t, time.Since(start), 20*time.Second, "the default is 30 s")
 }
 
 func TestUserDB(t *testing.T) {

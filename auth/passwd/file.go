@@ -150,12 +150,12 @@ type user struct {
 
 // lookup never says that a user is unknown: deny does, and hash is then one to work on in vain, of
 // the kind and cost of another user's, so that the answer takes the same work.
-func (f *File) lookup(ctx context.Context, at *auth.Attempt) (user, error) {
+func (f *File) lookup(ctx context.Context, at *auth.Attempt) (*user, error) {
 	e, ok, err := f.ready().Lookup(at.User)
 	if err != nil {
-		return user{}, auth.Unavailable(err)
+		return nil, auth.Unavailable(err)
 	}
-	u := user{entry: e}
+	u := &user{entry: e}
 	switch {
 	case !ok:
 		u.deny = errors.New("user is unknown")
@@ -311,7 +311,7 @@ func (f *File) SCRAMKeys(ctx context.Context, at *auth.Attempt) (auth.SCRAMKeys,
 	if err != nil {
 		return auth.SCRAMKeys{}, err
 	}
-	keys, err := f.keysOf(ctx, &u, name, newHash, at.User)
+	keys, err := f.keysOf(ctx, u, name, newHash, at.User)
 	switch {
 	case err != nil:
 		return auth.SCRAMKeys{}, auth.Unavailable(err)

@@ -94,7 +94,7 @@ func TestProgramTrouble(t *testing.T) {
 	_, err = hang.Authenticate(ctx, attempt("alice", "secret1"))
 	require.ErrorIs(t, err, auth.ErrUnavailable)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
-	require.Less(t, time.Since(start), 10*time.Second)
+	require.Less(t, time.Since(start), time.Minute)
 
 	// One runs, the other one waits until its context ends.
 	hang = program(t, "hang")

@@ -5,8 +5,8 @@
 //	mailmove maildir:/old/Maildir maildir:/new/Maildir
 //
 // "mbox:" takes a file, which is INBOX, or a directory of files, which are the folders; one that is not there yet is
-// made as a directory when its name ends with "/". Dates, flags, keywords, special uses and subscriptions are kept, and UIDs
-// where the target has none yet; what the target can not keep is in the final report. Nothing is removed from the source.
+// made as a directory when its name ends with "/". Dates, save dates, flags, keywords, special uses, subscriptions, annotations and
+// access control lists are kept as far as the target can, and UIDs where the target has none yet; what the target can not keep is in the final report. Nothing is removed from the source.
 //
 // It can be stopped or killed at any time and started again with the same arguments: it goes on where it was and copies
 // nothing twice. A later run copies what has come since. What was copied is remembered in a file beside the target

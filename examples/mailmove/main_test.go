@@ -210,7 +210,7 @@ func start(t *testing.T, args ...string) (*exec.Cmd, *bytes.Buffer) {
 
 // waitStored waits until the target has some messages, or the program has ended.
 func waitStored(dir, kind string, n int) {
-	for stop := time.Now().Add(10 * time.Second); stored(dir, kind) < n && time.Now().Before(stop); {
+	for stop := time.Now().Add(time.Minute); stored(dir, kind) < n && time.Now().Before(stop); {
 		time.Sleep(time.Millisecond)
 	}
 }
@@ -223,10 +223,12 @@ func TestInterrupted(t *testing.T) {
 	args := []string{"mbox:" + dir + "/src", "maildir:" + dir + "/target"}
 	cmd, out := start(t, args...)
 	waitStored(dir, "maildir", 100)
+	suspend(t, cmd.Process)
 	var second, errs bytes.Buffer
 	require.Equal(t, exitAgain, run(t.Context(), args, &second, &errs))
 	require.Contains(t, errs.String(), fmt.Sprintf("process %d is at work", cmd.Process.Pid))
 	require.NoError(t, cmd.Process.Signal(os.Interrupt))
+	resume(t, cmd.Process)
 	_ = cmd.Wait()
 	require.Equal(t, exitInterrupted, cmd.ProcessState.ExitCode(), out.String())
 	require.Contains(t, out.String(), "INBOX   1500")
@@ -259,7 +261,7 @@ func TestKilled(t *testing.T) {
 				}
 				_ = os.Remove(dir + "/target.lock") // its holder is dead, but it is not ten minutes old
 			}
-			require.Greater(t, kills, cycles/2)
+			require.Greater(t, kills, cycles/10, "most runs come to their end before they are killed")
 			out := mustRun(t, append([]string{"-verify"}, args...)...)
 			require.Contains(t, out, fmt.Sprintf("%d of %d", n, n))
 			require.Equal(t, want, list(t, args[1]))

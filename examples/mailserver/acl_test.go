@@ -57,6 +57,7 @@ print('done')
 
 // Users share folders over the Maildir, with Python's imaplib as client; what they share outlives the server.
 func TestPeerImaplibACL(t *testing.T) {
+	t.Parallel()
 	python := peertest.Need(t, "python3")
 	dir := t.TempDir()
 	for _, phase := range []string{"first", "second"} {

@@ -174,7 +174,8 @@ func ballast(t *testing.T, dir string, stop chan struct{}) {
 // being; reading and deleting go on; when there is room again everything works, without a restart; and at the
 // end all that was acknowledged is there, whole, and nothing is left of what was refused.
 func TestF05_FullUnderLoad(t *testing.T) {
-	full := 3 * time.Second
+	t.Parallel()
+	full := time.Second
 	if peertest.LongForm() {
 		full = time.Minute
 	}
@@ -225,6 +226,14 @@ func TestF05_FullUnderLoad(t *testing.T) {
 	empty := sync.OnceFunc(func() { close(room); <-filled })
 	defer empty()
 	go func() { ballast(t, disk.Path, room); close(filled) }()
+	require.Eventually(t, func() bool {
+		for _, s := range senders {
+			if s.refused.Load() == 0 {
+				return false
+			}
+		}
+		return true
+	}, 2*time.Minute, 10*time.Millisecond, "there is always room")
 	time.Sleep(full / 2)
 	deleteWhileFull(t, p)
 	time.Sleep(full / 2)
@@ -248,7 +257,6 @@ func TestF05_FullUnderLoad(t *testing.T) {
 	require.Empty(t, left)
 	for _, s := range senders {
 		t.Logf("%s: %d acknowledged, %d refused %v", s.name, s.acked.Load(), s.refused.Load(), s.replies)
-		require.NotZero(t, s.refused.Load(), s.name)
 	}
 	require.NotContains(t, p.out.String(), "panic")
 	p.interrupt(t)

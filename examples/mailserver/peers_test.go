@@ -33,6 +33,7 @@ func arrived(t *testing.T, p *process, user string, n int) {
 }
 
 func TestPeerCurl(t *testing.T) {
+	t.Parallel()
 	peertest.Need(t, "curl")
 	p := start(t, t.TempDir())
 	for i, eol := range []string{"\r\n", "\n"} { // the second is what an editor writes
@@ -56,6 +57,7 @@ func TestPeerCurl(t *testing.T) {
 }
 
 func TestPeerSwaks(t *testing.T) {
+	t.Parallel()
 	peertest.Need(t, "swaks")
 	p := start(t, t.TempDir())
 	for _, args := range [][]string{
@@ -106,7 +108,7 @@ with smtplib.SMTP(*host(submit)) as s:
 with smtplib.LMTP(*host(lmtp)) as s:
     s.send_message(m)
 import glob, time
-for i in range(500):
+for i in range(6000):
     if len(glob.glob(maildir + "/[nc][eu][wr]/*")) == 4: break
     time.sleep(0.01)
 p = poplib.POP3(*host(pop3))
@@ -128,6 +130,7 @@ print("fine")
 `
 
 func TestPeerPython(t *testing.T) {
+	t.Parallel()
 	python := peertest.Need(t, "python3")
 	p := start(t, t.TempDir())
 	out, err := peertest.Command(t, python, "-c", pythonRoundTrip, p.addrs["receive smtp"], p.addrs["submit smtp"], p.addrs["deliver lmtp"], p.addrs["read pop3"],
@@ -137,6 +140,7 @@ func TestPeerPython(t *testing.T) {
 }
 
 func TestPeerMutt(t *testing.T) {
+	t.Parallel()
 	peertest.Need(t, "mutt", "script")
 	p := start(t, t.TempDir())
 	require.Regexp(t, "^250 ", send(t, p.addrs["receive smtp"], "alice@demo.test", "Subject: for mutt\r\n\r\nx"))
@@ -156,6 +160,7 @@ func TestPeerMutt(t *testing.T) {
 // imapflow and nodemailer, at the versions that testdata/npm pins: submission with STARTTLS, then reading over STARTTLS and TLS, with
 // a second client that is told by IDLE and QRESYNC what the first one does.
 func TestPeerNPM(t *testing.T) {
+	t.Parallel()
 	node, modules := peertest.NodeModules(t)
 	p := start(t, t.TempDir())
 	script, err := filepath.Abs("testdata/npm/clients.cjs")

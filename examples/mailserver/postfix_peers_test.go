@@ -18,6 +18,7 @@ import (
 // Postfix as the sender: it takes mail for demo.test and relays it to our server through its own queue, believes the reply about each
 // recipient, waits while we are down, and returns what we refused to a user of ours.
 func TestPeerPostfixSends(t *testing.T) {
+	t.Parallel()
 	peertest.Need(t, "postfix")
 	addr := peertest.FreeAddr(t)
 	_, port, err := net.SplitHostPort(addr)

@@ -74,7 +74,9 @@ func relayed(ctx context.Context, env *goniec.Envelope, res *smtp.Result, _ erro
 	}
 	for i, err := range res.Rcpts {
 		if err == nil {
-			queue.ReportSuccess(ctx, env.To[i].Address, queue.Success{Relayed: true, DSN: res.DSN, RemoteMTA: res.Host})
+			queue.ReportSuccess(ctx, env.To[i].Address, queue.Success{
+				Relayed: true, DSN: res.DSN, RemoteMTA: res.Host, DeliverBy: !slices.Contains(res.Dropped, "DELIVERBY"),
+			})
 		}
 	}
 }

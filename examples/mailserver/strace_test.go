@@ -188,6 +188,7 @@ func kindOf(path string) string {
 
 // The follower of traces finds what was not synced, or too early, or only after the reply.
 func TestTrace(t *testing.T) {
+	t.Parallel()
 	const reply = `1 write(4<socket:[7]>, "250 2.0.0 ok"..., 12) = 12`
 	for _, c := range []struct {
 		name, lines string
@@ -256,6 +257,7 @@ func pop3Say(t testing.TB, addr, user string, commands ...string) {
 // entry that it has made before has been synced, after it was written: SMTP into the queue, with small and large bodies, LMTP
 // into a Maildir, IMAP's APPEND, STORE, COPY, MOVE, EXPUNGE and folders, POP3's deletions.
 func TestF01_SyncedBeforeReplies(t *testing.T) {
+	t.Parallel()
 	if runtime.GOOS != "linux" {
 		t.Skip("strace is for Linux")
 	}

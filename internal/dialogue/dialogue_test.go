@@ -15,12 +15,13 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/goniec-mail/goniec/internal/crlf"
+
+	"github.com/goniec-mail/goniec/internal/leaktest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.VerifyTestMain(m) }
 
 // toy is a line server with a small language.
 type toy struct {
@@ -67,7 +68,6 @@ func (s *toy) target() Target {
 			},
 			"fail": func(...string) error { return fmt.Errorf("the hook's reason") },
 		},
-		Timeout: 2 * time.Second,
 	}
 }
 
@@ -139,7 +139,6 @@ func TestRun(t *testing.T) {
 // TestFailures: everything that goes otherwise than written is found, at its line, with what was expected and what came.
 func TestFailures(t *testing.T) {
 	target := startToy(t, nil).target()
-	target.Timeout = 200 * time.Millisecond
 	for _, c := range []struct{ name, text, want string }{
 		{"other line", "S: toy\nC: ECHO a\nS: b", "f:3:\nexpected  S: b\ngot       S: a\nthe dialogue so far:\n    S: toy\n    C: ECHO a\n    S: a"},
 		{"part of the line", "S: to", "got       S: toy"},
@@ -177,6 +176,10 @@ func TestFailures(t *testing.T) {
 		{"empty", "# nothing\n\n", "no dialogue"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			target := target
+			if strings.Contains(c.want, "timeout") {
+				target.Timeout = 200 * time.Millisecond
+			}
 			err := Play("f", c.text, target)
 			require.Error(t, err)
 			require.Contains(t, err.Error(), c.want)

@@ -21,8 +21,8 @@ const (
 )
 
 const (
-	refuseTimeout = time.Second // for the one line that a refused client gets
-	closeGrace    = time.Second // for handlers to leave once their sockets are closed
+	refuseTimeout = time.Second     // for the one line that a refused client gets
+	closeGrace    = 5 * time.Second // for handlers to leave once their sockets are closed
 )
 
 // Config is what a protocol asks of the loop. It is copied by each Serve call; its slices and TLSConfig must not change

@@ -42,17 +42,24 @@ func newConn(l *listener, nc net.Conn, key netip.Addr, proxied bool) *Conn {
 // serve is the connection's goroutine.
 func (c *Conn) serve() {
 	defer c.finish()
-	defer func() {
-		if v := recover(); v != nil {
-			c.Recovered(v)
-		}
-	}()
+	defer c.contain()
 	if err := c.begin(); err != nil {
-		c.l.cfg.Logger.Info("connection not begun", "err", err, "remote", addrString(c.RemoteAddr()))
+		c.logNotBegun(err)
 		return
 	}
 	c.StartStage(Pace{})
 	c.l.cfg.Handle(c.ctx, c)
+}
+
+// contain is deferred: a panic ends its connection only.
+func (c *Conn) contain() {
+	if v := recover(); v != nil {
+		c.Recovered(v)
+	}
+}
+
+func (c *Conn) logNotBegun(err error) {
+	c.l.cfg.Logger.Info("connection not begun", "err", err, "remote", addrString(c.RemoteAddr()))
 }
 
 // begin is what happens before the protocol: PROXY header, then TLS.

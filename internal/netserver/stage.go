@@ -46,7 +46,9 @@ func (c *Conn) StartStage(p Pace) {
 	if p.Total > 0 {
 		c.stage.deadline = time.Now().Add(p.Total)
 	}
-	c.setReadDeadline(c.stage.deadline)
+	if p.MinRate <= 0 { // else each Read sets its own
+		c.setReadDeadline(c.stage.deadline)
+	}
 }
 
 // Deadline is the end of the current stage; zero when its total is not limited.

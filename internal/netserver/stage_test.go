@@ -166,7 +166,7 @@ func TestWriteTimeout(t *testing.T) {
 func TestDeadlineIsTheStages(t *testing.T) {
 	c := &Conn{sock: new(deadlines)}
 	c.StartStage(Pace{Total: time.Hour})
-	require.InDelta(t, time.Hour.Seconds(), time.Until(c.Deadline()).Seconds(), 5)
+	require.InDelta(t, time.Hour.Seconds(), time.Until(c.Deadline()).Seconds(), 300)
 	c.StartStage(Pace{MinRate: 1})
 	require.Zero(t, c.Deadline(), "a stage without total has no deadline")
 }
@@ -374,5 +374,5 @@ func TestLingerEnds(t *testing.T) {
 	}})
 	c := dial(t, addr)
 	go trickle(c, time.Millisecond)
-	require.Less(t, <-took, 5*time.Second)
+	require.Less(t, <-took, time.Minute, "the client never ends")
 }

@@ -264,7 +264,7 @@ func (m *member) poll(name string) {
 	}
 }
 
-const swapCount = 25
+const swapCount = 15
 
 // testTransferAmidRenames: two folders swap their names again and again, while others copy and move messages of each,
 // whose UIDs are the same in both. What goes is what was meant, or nothing.
@@ -278,31 +278,40 @@ func testTransferAmidRenames(f *fixture) {
 			b.add(texts[v], mailbox.AppendOptions{})
 		}
 	}
-	ctx, stop := context.WithCancel(f.ctx)
 	var all sync.WaitGroup
 	for v, text := range texts {
-		to := f.folder("to-" + text[12:13])
-		all.Go(func() { moveAmidRenames(f, ctx, v, to.name) })
+		to := f.folder("to-" + text[len("Subject: of "):][:1])
+		all.Go(func() { transferAmidRenames(f, v, to.name) })
 		defer func() {
 			for _, got := range to.texts(mailbox.AllUIDs()) {
 				require.Equal(f, text, got, "a message of the other folder came along")
 			}
 		}()
 	}
-	for range swapCount {
+	done := make(chan struct{})
+	go func() {
+		all.Wait()
+		close(done)
+	}()
+	for {
 		for _, r := range [][2]string{{"a", "c"}, {"b", "a"}, {"c", "b"}} {
 			if err := f.acc.Rename(f.ctx, r[0], r[1]); err != nil {
 				f.Errorf("rename %s to %s: %v", r[0], r[1], err)
 			}
 		}
+		select {
+		case <-done:
+			return
+		default:
+		}
 	}
-	stop()
-	all.Wait()
 }
 
-// moveAmidRenames copies and moves messages of the folder that has a UIDVALIDITY, under whichever name it is found.
-func moveAmidRenames(f *fixture, ctx context.Context, validity uint32, to string) {
-	for n := 0; ctx.Err() == nil; n++ {
+// transferAmidRenames copies and moves messages of the folder that has a UIDVALIDITY, under whichever name it is found:
+// until it was there often enough, and another in its place often enough.
+func transferAmidRenames(f *fixture, validity uint32, to string) {
+	there, another := 0, 0
+	for n := 0; n < 100*swapCount && min(there, another) < swapCount; n++ {
 		transfer, from := mailbox.Copy, "a"
 		if n%2 == 0 {
 			transfer = mailbox.Move
@@ -311,7 +320,12 @@ func moveAmidRenames(f *fixture, ctx context.Context, validity uint32, to string
 			from = "b"
 		}
 		_, err := transfer(f.ctx, f.acc, from, validity, mailbox.UIDs(mailbox.UID(n%swapCount+1)), to)
-		if err != nil && !errors.Is(err, mailbox.ErrUIDValidity) && !errors.Is(err, mailbox.ErrNotFound) {
+		switch {
+		case err == nil:
+			there++
+		case errors.Is(err, mailbox.ErrUIDValidity):
+			another++
+		case !errors.Is(err, mailbox.ErrNotFound):
 			f.Errorf("copy or move: %v", err)
 			return
 		}

@@ -184,6 +184,9 @@ func (c *Client) Enqueue(ctx context.Context, env *goniec.Envelope, msg io.Reade
 	req := request{Op: "submit", Envelope: goniec.AppendEnvelope(nil, env), Options: o}
 	err = c.call(ctx, req, msg, func(r *response) error {
 		id = r.ID
+		if o.Repeated != nil {
+			*o.Repeated = r.Repeated
+		}
 		return nil
 	})
 	return id, err

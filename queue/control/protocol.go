@@ -55,6 +55,7 @@ type response struct {
 	Event    *queue.Event `json:"event,omitempty"`
 	Data     []byte       `json:"data,omitempty"`
 	ID       queue.ID     `json:"id,omitempty"`
+	Repeated bool         `json:"repeated,omitempty"`
 	Done     bool         `json:"done,omitempty"`
 	Error    *wireError   `json:"error,omitempty"`
 }

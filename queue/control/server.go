@@ -418,9 +418,11 @@ func (s *Server) submit(uid uint32, req *request, body io.Reader, w io.Writer) e
 			return s.Queue.Enqueue(ctx, env, msg, o)
 		}
 	}
+	repeated := false
+	req.Options.Repeated = &repeated
 	id, err := submit(s.ctx, uid, env, body, req.Options)
 	if err != nil {
 		return err
 	}
-	return writeLine(w, response{ID: id})
+	return writeLine(w, response{ID: id, Repeated: repeated})
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/goniec-mail/goniec"
 	"github.com/goniec-mail/goniec/queue"
 )
 
@@ -77,6 +78,21 @@ func testReroute(t *testing.T, x *suite) {
 	l = x.claimOne("smarthost")
 	require.Equal(t, []int{1, 2}, l.Rcpts)
 	require.Zero(t, l.Attempts)
+
+	// At a time of its own, and no longer a mailing when the groups are few.
+	m := Message("x")
+	for i := range 15 {
+		m.Envelope.To = append(m.Envelope.To, goniec.Recipient{Address: goniec.MustAddress(fmt.Sprintf("u%d@z%d.example", i, i))})
+		m.Groups = append(m.Groups, queue.Group{Dest: fmt.Sprintf("z%d.example", i), Rcpts: []int{i}})
+	}
+	id = x.put(m)
+	one := queue.Group{Dest: "later", Rcpts: []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14}}
+	require.NoError(t, x.s.Update(t.Context(), id, queue.Change{Op: queue.Reroute, Groups: []queue.Group{one}, Due: base.Add(time.Hour)}))
+	x.reopen()
+	require.Zero(t, x.due(base.Add(time.Hour - time.Second))["later"].Jobs)
+	d := x.due(base.Add(time.Hour))["later"]
+	require.Equal(t, 1, d.Jobs)
+	require.False(t, d.Bulk)
 }
 
 func testBulk(t *testing.T, x *suite) {

@@ -106,7 +106,7 @@ func keyKnown(s queue.Store, promised bool) error {
 	m.Key, m.Since = crashKey, time.Now()
 	id, err := s.Put(context.Background(), m)
 	switch {
-	case err != nil:
+	case err != nil && !errors.Is(err, queue.ErrKnown):
 		return err
 	case promised && id != idNew:
 		return fmt.Errorf("the key is forgotten: stored again as %s", id)

@@ -5,14 +5,15 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/goniec-mail/goniec/faultfs"
 	"github.com/goniec-mail/goniec/queue"
 	"github.com/goniec-mail/goniec/queue/queuetest"
+
+	"github.com/goniec-mail/goniec/internal/leaktest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.VerifyTestMain(m) }
 
 func TestMemory(t *testing.T) {
 	queuetest.TestStore(t, func(*testing.T) queuetest.Target { return queuetest.Target{Store: &queue.Memory{}} })

@@ -9,15 +9,16 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/goniec-mail/goniec"
 	"github.com/goniec-mail/goniec/auth"
 	"github.com/goniec-mail/goniec/smtp"
 	"github.com/goniec-mail/goniec/smtp/smtptest"
+
+	"github.com/goniec-mail/goniec/internal/leaktest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.VerifyTestMain(m) }
 
 const hello = "Subject: x\r\n\r\nhello\r\n"
 

@@ -22,10 +22,10 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/goniec-mail/goniec"
 	"github.com/goniec-mail/goniec/auth"
+	"github.com/goniec-mail/goniec/internal/leaktest"
 	"github.com/goniec-mail/goniec/internal/peertest"
 )
 
@@ -36,7 +36,7 @@ func TestMain(m *testing.M) {
 		hookProcess()
 		return
 	}
-	goleak.VerifyTestMain(m)
+	leaktest.VerifyTestMain(m)
 }
 
 var (

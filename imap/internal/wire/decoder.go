@@ -140,8 +140,11 @@ func (d *Decoder) Skip() error {
 
 // fatal reports whether the stream is out of step or broken.
 func fatal(err error) bool {
+	if err == nil {
+		return false
+	}
 	var e *Error
-	return err != nil && (!errors.As(err, &e) || e.Fatal)
+	return !errors.As(err, &e) || e.Fatal
 }
 
 // discard consumes what is left of the literal that was begun.

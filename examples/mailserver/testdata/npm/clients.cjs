@@ -34,7 +34,7 @@ const text = async stream => {
 
 // once waits for an event of a client.
 const once = (client, name, want = () => true) => new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error('no event ' + name)), 10000);
+    const timer = setTimeout(() => reject(new Error('no event ' + name)), 60000);
     const got = e => {
         if (!want(e)) return;
         clearTimeout(timer);
