@@ -246,6 +246,9 @@ func (s *FileStore) closeFiles() error {
 	if dir := s.log.handle.Load(); dir != nil {
 		errs = append(errs, (*dir).Close())
 	}
+	if s.lock != nil {
+		faultfs.Unlock(s.lock)
+	}
 	for _, c := range [...]io.Closer{s.body, s.bad, s.lock} {
 		if c != nil {
 			errs = append(errs, c.Close())
