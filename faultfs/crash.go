@@ -50,6 +50,7 @@ type Crash struct {
 
 	mu      sync.Mutex
 	seed    uint64
+	device  uint64 // another one for each disk: programs keep what they have locked by it
 	lists   uint64 // calls of Names, each shuffled differently
 	last    uint64 // number given last, to an inode or change
 	root    *inode
@@ -105,7 +106,7 @@ const (
 // NewCrash makes an empty file system. The seed decides the order of Names and
 // which crash states are tried where there are too many.
 func NewCrash(seed uint64) *Crash {
-	c := &Crash{seed: seed}
+	c := &Crash{seed: seed, device: 1<<32 | uint64(rand.Uint32())}
 	c.root = c.newInode(fs.ModeDir|crashDirPerm, time.Time{})
 	c.root.links = 1
 	c.root.parent = c.root

@@ -236,7 +236,7 @@ func (d *crashDir) Lstat(name string) (info Info, err error) {
 		if n == nil {
 			return syscall.ENOENT
 		}
-		info = n.info(name)
+		info = d.c.info(n, name)
 		return nil
 	})
 	return info, err
@@ -275,7 +275,7 @@ func shuffle(rng *rand.Rand, names []string) {
 // Stat implements Dir.
 func (d *crashDir) Stat() (info Info, err error) {
 	err = d.self("stat", func() error {
-		info = d.n.info(path.Base(d.path))
+		info = d.c.info(d.n, path.Base(d.path))
 		return nil
 	})
 	return info, err
@@ -302,13 +302,13 @@ func (d *crashDir) loseUnsynced() {
 	_ = d.locked(func() error { d.c.dropDir(d.n); return nil })
 }
 
-func (n *inode) info(name string) Info {
+func (c *Crash) info(n *inode, name string) Info {
 	links := n.links
 	if n.entries != nil {
 		links++ // its own "."
 	}
 	return Info{
 		Name: name, Size: int64(len(n.data)), Mode: n.mode, ModTime: n.mtime, Changed: n.ctime,
-		Inode: n.num, Device: 1, Links: uint64(links), UID: uint32(max(os.Geteuid(), 0)),
+		Inode: n.num, Device: c.device, Links: uint64(links), UID: uint32(max(os.Geteuid(), 0)),
 	}
 }

@@ -264,7 +264,7 @@ func (f *crashFile) Truncate(size int64) error {
 // Stat implements File.
 func (f *crashFile) Stat() (info Info, err error) {
 	err = f.with("stat", func() error {
-		info = f.n.info(path.Base(f.path))
+		info = f.c.info(f.n, path.Base(f.path))
 		return nil
 	})
 	return info, err

@@ -360,7 +360,7 @@ func (en *enumerator) build(d *disk, picks []int) (*Crash, uint64) {
 	b.fill()
 	b.number(uint64(len(s.marks)))
 	b.flag(s.done)
-	c := &Crash{Model: s.c.Model, Now: s.c.Now, seed: s.c.seed, last: s.last, root: root}
+	c := &Crash{Model: s.c.Model, Now: s.c.Now, seed: s.c.seed, device: s.c.device, last: s.last, root: root}
 	return c, b.hash.Sum64()
 }
 

@@ -559,3 +559,25 @@ func TestEachCrashReports(t *testing.T) {
 	require.Equal(t, 4, report.Points) // nothing, create, write, return
 	require.Equal(t, 2, report.Sampled, "128 sectors have too many subsets")
 }
+
+// Programs know what they have locked by device and number: files of two disks are never taken for each other, and those of a disk
+// keep both over a crash.
+func TestCrashDevices(t *testing.T) {
+	one, other := faultfs.NewCrash(1), faultfs.NewCrash(1)
+	info := func(c *faultfs.Crash) faultfs.Info {
+		d := openDir(t, c, "/")
+		if f, err := d.Create("f", 0o600); err == nil {
+			require.NoError(t, f.Close())
+			require.NoError(t, d.Sync())
+		}
+		return lstat(t, d, "f")
+	}
+	a, b := info(one), info(other)
+	require.Equal(t, a.Inode, b.Inode)
+	require.NotEqual(t, a.Device, b.Device)
+	for s := range one.States(10) {
+		again := info(s.FS)
+		require.Equal(t, a.Device, again.Device)
+		require.Equal(t, a.Inode, again.Inode)
+	}
+}

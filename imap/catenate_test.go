@@ -104,7 +104,7 @@ func TestCatenateAllOrNothing(t *testing.T) {
 	_, err := io.WriteString(c, `x APPEND Made CATENATE (URL "/INBOX/;UID=1" TEXT {500000+}`+"\r\n"+big)
 	require.NoError(t, err)
 	require.NoError(t, c.Close())
-	require.Eventually(t, func() bool { return len(files()) == 0 && f.Stats().Conns == 0 }, 10*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return len(files()) == 0 && f.Stats().Conns == 0 }, time.Minute, 10*time.Millisecond)
 	require.NotZero(t, login(t, addr))
 }
 

@@ -113,7 +113,7 @@ func TestMultiSearchStreams(t *testing.T) {
 // The time limit is that of the command, not of each mailbox; and the client is told that it goes on, however short each is.
 func TestMultiSearchTime(t *testing.T) {
 	f := newFixture(t)
-	f.SearchTimeout, f.ProgressInterval = 500*time.Millisecond, 200*time.Millisecond
+	f.SearchTimeout, f.ProgressInterval = 1500*time.Millisecond, 200*time.Millisecond
 	f.Store = mailbox.InterceptStore(f.Store, func(ctx context.Context, op mailbox.Op, next func(context.Context) error) error {
 		if op.Kind == mailbox.OpRead {
 			time.Sleep(20 * time.Millisecond)
@@ -129,8 +129,8 @@ func TestMultiSearchTime(t *testing.T) {
 	c := login(t, addr)
 	began := time.Now()
 	untagged, tagged := c.do("ESEARCH IN (mailboxes (" + strings.TrimSpace(names) + ")) BODY nonsense")
-	require.Equal(t, "NO [LIMIT] search takes longer than 500ms", tagged)
-	require.Less(t, time.Since(began), 10*time.Second)
+	require.Equal(t, "NO [LIMIT] search takes longer than 1.5s", tagged)
+	require.Less(t, time.Since(began), time.Minute)
 	require.Contains(t, strings.Join(untagged, ""), "INPROGRESS")
 }
 

@@ -32,7 +32,7 @@ func TestI03_SearchTimeout(t *testing.T) {
 				began := time.Now()
 				_, tagged := c.do("UID SEARCH " + strings.TrimSuffix(program, " "))
 				require.Equal(t, "NO [LIMIT] search takes longer than 1ms", tagged)
-				require.Less(t, time.Since(began), 10*time.Second)
+				require.Less(t, time.Since(began), time.Minute)
 			}
 			c.ok("FETCH 7 FLAGS")
 		})

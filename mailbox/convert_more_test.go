@@ -35,6 +35,7 @@ func uidsOf(t *testing.T, a mailbox.Account, name string) (validity uint32, uids
 
 // TestConvertUIDs keeps UIDs, in rows and with gaps, where the target takes several messages at once (Maildir) and where not (mbox).
 func TestConvertUIDs(t *testing.T) {
+	t.Parallel()
 	for name, target := range map[string]mailbox.Store{
 		"maildir": &maildir.Store{Root: t.TempDir()},
 		"mbox":    &mbox.Store{Root: t.TempDir() + "/{user}"},
@@ -313,6 +314,7 @@ func (m stingyMailbox) AppendAll(ctx context.Context, msgs iter.Seq2[mailbox.New
 // TestConvertResumeTogether is TestConvertResume for targets that take several messages at once; some have stored them
 // when they fail, as after a kill.
 func TestConvertResumeTogether(t *testing.T) {
+	t.Parallel()
 	for _, torn := range []bool{false, true} {
 		for step := 10; step < 200; step += 17 {
 			dir, err := faultfs.NewCrash(1).OpenDir("/")
@@ -337,6 +339,7 @@ func TestConvertResumeTogether(t *testing.T) {
 
 // TestConvertTornState cuts the last line of the state file: nothing is copied twice. A line that is broken elsewhere is refused.
 func TestConvertTornState(t *testing.T) {
+	t.Parallel()
 	dir, err := faultfs.NewCrash(1).OpenDir("/")
 	require.NoError(t, err)
 	from, to := convertSource(t, 100), convertAccount(t, mailbox.NewMemory())

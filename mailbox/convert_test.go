@@ -142,6 +142,7 @@ func (m fragileMailbox) Append(ctx context.Context, msg io.Reader, o mailbox.App
 // TestConvertResume stops after each number of messages, several times in a row, while others deliver into the
 // target: at the end each message is there once.
 func TestConvertResume(t *testing.T) {
+	t.Parallel()
 	for step := 1; step < 200; step += 13 {
 		disk := faultfs.NewCrash(1)
 		dir, err := disk.OpenDir("/")

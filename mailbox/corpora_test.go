@@ -76,9 +76,11 @@ func keptStores() map[string]func() mailbox.Store {
 // TestF07_Corpora: every message of the corpora comes back octet by octet from every store and in every dialect, read as
 // a whole and at places, and its size is right.
 func TestF07_Corpora(t *testing.T) {
+	t.Parallel()
 	files := corpusFiles(t)
 	for name, open := range keptStores() {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			a := convertAccount(t, open())
 			m, err := a.Open(t.Context(), "INBOX")
 			require.NoError(t, err)
