@@ -40,9 +40,9 @@
 //
 // Commands of a connection run in their order; the answers of pipelined ones leave in one write. While the client takes in
 // a large answer (from 16 KiB on), the next command is read and run: a piece of 64 KiB may be on its way, another one may
-// wait for that, and up to 64 KiB be gathered for the third; then the session waits. So one command at a time is read, nothing is read
-// ahead of STARTTLS or a literal that was not asked for, and a client that reads nothing holds 192 KiB at the most. Small answers
-// are left to the system's buffers. Bodies are read ahead of their writing.
+// wait for that, and up to 64 KiB be gathered for the third; then the session waits. So a client that reads nothing holds 192 KiB at the
+// most, and commands are still taken one by one: what comes behind STARTTLS, COMPRESS or a literal that has to be asked for is not
+// looked at before its turn. Small answers are left to the system's buffers.
 //
 // A selected mailbox is a mailbox.View: message numbers change only when the client was told. What
 // others do is told at the end of each command and in IDLE, expunges never during FETCH, STORE and
