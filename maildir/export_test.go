@@ -17,6 +17,20 @@ func PollEvery(s *Store, d time.Duration) *Store {
 	return s
 }
 
+// Watched returns how many functions are called when a folder changes.
+func Watched(s *Store) (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, a := range s.accounts {
+		for _, f := range a.folders {
+			f.watch.mu.Lock()
+			n += len(f.watch.fns)
+			f.watch.mu.Unlock()
+		}
+	}
+	return n
+}
+
 var (
 	FolderDir   = folderDir
 	FolderName  = folderName
