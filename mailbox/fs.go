@@ -58,7 +58,9 @@ func folderPaths(ctx context.Context, a Account) (map[string]bool, error) {
 		}
 		dirs[info.Name] = !info.NoSelect
 		for dir := path.Dir(info.Name); dir != "."; dir = path.Dir(dir) {
-			dirs[dir] = dirs[dir]
+			if _, ok := dirs[dir]; !ok {
+				dirs[dir] = false
+			}
 		}
 	}
 	return dirs, nil
