@@ -17,6 +17,12 @@ func PollEvery(s *Store, d time.Duration) *Store {
 	return s
 }
 
+// SpareLocks makes a Store keep spare lock files from a folder's second lock on.
+func SpareLocks(s *Store) { s.spares = 1 }
+
+// SyncsAtOnce is how many handles a directory is synced by.
+const SyncsAtOnce = syncsAtOnce
+
 var (
 	FolderDir   = folderDir
 	FolderName  = folderName
