@@ -31,6 +31,12 @@ func Watched(s *Store) (n int) {
 	return n
 }
 
+// SpareLocks makes a Store keep spare lock files from a folder's second lock on.
+func SpareLocks(s *Store) { s.spares = 1 }
+
+// SyncsAtOnce is how many handles a directory is synced by.
+const SyncsAtOnce = syncsAtOnce
+
 var (
 	FolderDir   = folderDir
 	FolderName  = folderName
