@@ -44,6 +44,15 @@ type Recipient struct {
 	ValidSince time.Time `json:",omitzero"` // RRVS (RFC 7293); zero = not given
 }
 
+// Recipients makes recipients without parameters of addresses, in their order.
+func Recipients(addrs ...Address) []Recipient {
+	to := make([]Recipient, len(addrs))
+	for i, a := range addrs {
+		to[i].Address = a
+	}
+	return to
+}
+
 // Origin says how a message reached us. All fields may be empty: a message can come from a program.
 type Origin struct {
 	Remote, Local netip.AddrPort `json:",omitzero"`

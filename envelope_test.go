@@ -180,3 +180,9 @@ func roundTrip[V interface {
 	require.Equal(t, string(text), string(again))
 	require.Equal(t, fmt.Sprint(v), string(text))
 }
+
+func TestRecipients(t *testing.T) {
+	a, b := goniec.MustAddress("a@x.example"), goniec.MustAddress("b@y.example")
+	require.Equal(t, []goniec.Recipient{{Address: a}, {Address: b}}, goniec.Recipients(a, b))
+	require.Empty(t, goniec.Recipients())
+}

@@ -26,7 +26,7 @@ func TestQueueCommandTexts(t *testing.T) {
 	}
 	with(func(q *queue.Queue) {
 		for range 3 {
-			env := &goniec.Envelope{To: []goniec.Recipient{{Address: goniec.MustAddress("b@x.example")}}}
+			env := &goniec.Envelope{To: goniec.Recipients(goniec.MustAddress("b@x.example"))}
 			id, err := q.Enqueue(t.Context(), env, strings.NewReader("Subject: x\r\n\r\n"), queue.Options{})
 			require.NoError(t, err)
 			ids = append(ids, string(id))
