@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/goniec-mail/goniec/faultfs"
@@ -119,6 +120,38 @@ func TestChangesDuringAppend(t *testing.T) {
 	require.Equal(t, 3, ch.State.Messages, "the appended and the delivered one")
 	require.Equal(t, 3*int64(len(hello)), ch.State.Size)
 	require.Equal(t, 3, ch.State.Unseen)
+}
+
+// I14: whoever is told of an append sees it when he asks: the state from before is withdrawn by then. Also where one batch
+// is told of in several parts.
+func TestI14_ToldOfAppendsSeesThem(t *testing.T) {
+	s := &maildir.Store{Root: t.TempDir()}
+	defer s.Close()
+	_, m := open(t, s, user, "INBOX")
+	box := m.(*maildir.Mailbox)
+	var told, stale atomic.Int64
+	maildir.OnChange(box, func() {
+		told.Add(1)
+		if maildir.AnswersWithoutLock(box) {
+			stale.Add(1)
+		}
+	})
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			for range 5 {
+				_, err := m.Append(t.Context(), strings.NewReader(hello), mailbox.AppendOptions{})
+				assert.NoError(t, err)
+				_, err = mailbox.AppendAll(t.Context(), m, func(yield func(mailbox.NewMessage, error) bool) {
+					_ = yield(mailbox.NewMessage{Msg: strings.NewReader(hello)}, nil) && yield(mailbox.NewMessage{Msg: strings.NewReader(hello)}, nil)
+				})
+				assert.NoError(t, err)
+			}
+		})
+	}
+	all.Wait()
+	require.Positive(t, told.Load())
+	require.Zero(t, stale.Load())
 }
 
 // The lock file of a folder in use stays in tmp/, is the lock's own while it is held, and goes with the folder.

@@ -34,6 +34,17 @@ func Watched(s *Store) (n int) {
 // SpareLocks makes a Store keep spare lock files from a folder's second lock on.
 func SpareLocks(s *Store) { s.spares = 1 }
 
+// OnChange has fn called when this process has changed the folder, not when the system tells of it.
+func OnChange(m *Mailbox, fn func()) {
+	w := &m.current().watch
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.fns[-1] = fn
+}
+
+// AnswersWithoutLock says whether Changes would answer with the state from before appends that are being synced.
+func AnswersWithoutLock(m *Mailbox) bool { return m.current().busy.Load() != nil }
+
 // SyncsAtOnce is how many handles a directory is synced by.
 const SyncsAtOnce = syncsAtOnce
 
