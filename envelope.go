@@ -2,8 +2,11 @@ package goniec
 
 import (
 	"crypto/rand"
+	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -14,21 +17,21 @@ type Envelope struct {
 	From Address     // reverse-path; the zero value is <>
 	To   []Recipient // accepted recipients, in the order of their RCPT
 
-	Body       BodyType // what the client declared (RFC 6152, RFC 3030)
-	UTF8       bool     // SMTPUTF8 was asked for (RFC 6531)
-	RequireTLS bool     // REQUIRETLS (RFC 8689): never pass on without verified TLS
-	Size       int64    // declared size in octets (RFC 1870); 0 = unknown
+	Body       BodyType `json:",omitzero"` // what the client declared (RFC 6152, RFC 3030)
+	UTF8       bool     `json:",omitzero"` // SMTPUTF8 was asked for (RFC 6531)
+	RequireTLS bool     `json:",omitzero"` // REQUIRETLS (RFC 8689): never pass on without verified TLS
+	Size       int64    `json:",omitzero"` // declared size in octets (RFC 1870); 0 = unknown
 
-	Ret        Ret    // how much a DSN returns (RFC 3461 §4.3)
-	EnvID      string // ENVID, decoded from xtext (RFC 3461 §4.4); "" = none
-	AuthSender string // AUTH= parameter, decoded from xtext (RFC 4954 §5); "" = none, "<>" = unknown
+	Ret        Ret    `json:",omitzero"` // how much a DSN returns (RFC 3461 §4.3)
+	EnvID      string `json:",omitzero"` // ENVID, decoded from xtext (RFC 3461 §4.4); "" = none
+	AuthSender string `json:",omitzero"` // AUTH= parameter, decoded from xtext (RFC 4954 §5); "" = none, "<>" = unknown
 
-	HoldUntil time.Time  // FUTURERELEASE (RFC 4865); zero = at once
-	DeliverBy *DeliverBy // DELIVERBY (RFC 2852); nil = none
-	Priority  int8       // MT-PRIORITY (RFC 6710), -9 to 9; 0 is normal
+	HoldUntil time.Time  `json:",omitzero"` // FUTURERELEASE (RFC 4865); zero = at once
+	DeliverBy *DeliverBy `json:",omitzero"` // DELIVERBY (RFC 2852); nil = none
+	Priority  int8       `json:",omitzero"` // MT-PRIORITY (RFC 6710), -9 to 9; 0 is normal
 
 	Received time.Time // when the transaction began
-	Origin   Origin    // where it came from
+	Origin   Origin    `json:",omitzero"` // where it came from
 
 	unknown []byte // fields of a newer version, kept as they were read
 }
@@ -36,20 +39,29 @@ type Envelope struct {
 // Recipient is one forward-path with its DSN parameters (RFC 3461 §4.1, §4.2).
 type Recipient struct {
 	Address    Address
-	Notify     Notify    // 0 = not given: the default of RFC 3461, failure (and delay)
-	ORcpt      ORcpt     // original recipient; zero = not given
-	ValidSince time.Time // RRVS (RFC 7293); zero = not given
+	Notify     Notify    `json:",omitzero"` // 0 = not given: the default of RFC 3461, failure (and delay)
+	ORcpt      ORcpt     `json:",omitzero"` // original recipient; zero = not given
+	ValidSince time.Time `json:",omitzero"` // RRVS (RFC 7293); zero = not given
+}
+
+// Recipients makes recipients without parameters of addresses, in their order.
+func Recipients(addrs ...Address) []Recipient {
+	to := make([]Recipient, len(addrs))
+	for i, a := range addrs {
+		to[i].Address = a
+	}
+	return to
 }
 
 // Origin says how a message reached us. All fields may be empty: a message can come from a program.
 type Origin struct {
-	Remote, Local netip.AddrPort
-	Helo          string // argument of HELO, EHLO or LHLO
-	RDNS          string // forward-confirmed name of Remote; "" = none or not asked for
-	Protocol      string // "with" of the Received field: SMTP, ESMTP, ESMTPS, ESMTPSA, LMTP, UTF8SMTP… (RFC 3848, RFC 6531)
-	TLSVersion    string // "TLS1.3"; "" = not encrypted
-	TLSCipher     string // IANA name of the cipher suite
-	User          string // authenticated identity; "" = none
+	Remote, Local netip.AddrPort `json:",omitzero"`
+	Helo          string         `json:",omitzero"` // argument of HELO, EHLO or LHLO
+	RDNS          string         `json:",omitzero"` // forward-confirmed name of Remote; "" = none or not asked for
+	Protocol      string         `json:",omitzero"` // "with" of the Received field: SMTP, ESMTP, ESMTPS, ESMTPSA, LMTP, UTF8SMTP… (RFC 3848, RFC 6531)
+	TLSVersion    string         `json:",omitzero"` // "TLS1.3"; "" = not encrypted
+	TLSCipher     string         `json:",omitzero"` // IANA name of the cipher suite
+	User          string         `json:",omitzero"` // authenticated identity; "" = none
 }
 
 // BodyType is the declared encoding of a message's body.
@@ -73,6 +85,20 @@ func (b BodyType) String() string {
 	return "7BIT"
 }
 
+// MarshalText implements encoding.TextMarshaler by String, so that JSON says "8BITMIME".
+func (b BodyType) MarshalText() ([]byte, error) { return []byte(b.String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler. "" is 7BIT; any other word that is no body type is an error.
+func (b *BodyType) UnmarshalText(text []byte) error {
+	for v := Body7Bit; v <= BodyBinaryMIME; v++ {
+		if len(text) == 0 || strings.EqualFold(v.String(), string(text)) {
+			*b = v
+			return nil
+		}
+	}
+	return fmt.Errorf("no body type is called %q", text)
+}
+
 // Ret is the RET parameter of MAIL (RFC 3461 §4.3).
 type Ret uint8
 
@@ -94,6 +120,20 @@ func (r Ret) String() string {
 	return ""
 }
 
+// MarshalText implements encoding.TextMarshaler by String, so that JSON says "HDRS", and "" for RetUnset.
+func (r Ret) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler: "", "FULL" or "HDRS".
+func (r *Ret) UnmarshalText(text []byte) error {
+	for v := RetUnset; v <= RetHdrs; v++ {
+		if strings.EqualFold(v.String(), string(text)) {
+			*r = v
+			return nil
+		}
+	}
+	return fmt.Errorf("no value of RET is called %q", text)
+}
+
 // Notify is the NOTIFY parameter of RCPT (RFC 3461 §4.1): a set of conditions.
 type Notify uint8
 
@@ -110,19 +150,38 @@ func (n Notify) String() string {
 	if n&NotifyNever != 0 {
 		return "NEVER"
 	}
-	s := ""
-	for _, c := range [...]struct {
-		bit  Notify
-		name string
-	}{{NotifySuccess, "SUCCESS"}, {NotifyFailure, "FAILURE"}, {NotifyDelay, "DELAY"}} {
-		if n&c.bit != 0 {
-			if s != "" {
-				s += ","
-			}
-			s += c.name
+	var set []string
+	for i, name := range notifyNames() {
+		if n&(1<<i) != 0 {
+			set = append(set, name)
 		}
 	}
-	return s
+	return strings.Join(set, ",")
+}
+
+// notifyNames are the conditions by their bits.
+func notifyNames() []string { return []string{"SUCCESS", "FAILURE", "DELAY", "NEVER"} }
+
+// MarshalText implements encoding.TextMarshaler by String, so that JSON says "SUCCESS,DELAY", and "" for zero.
+func (n Notify) MarshalText() ([]byte, error) { return []byte(n.String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler: the value of the NOTIFY parameter, or "". NEVER stands alone (RFC 3461 §4.1).
+func (n *Notify) UnmarshalText(text []byte) error {
+	var set Notify
+	for name := range strings.SplitSeq(string(text), ",") {
+		i := slices.Index(notifyNames(), strings.ToUpper(name))
+		if i < 0 && len(text) > 0 {
+			return fmt.Errorf("no condition of NOTIFY is called %q", name)
+		}
+		if i >= 0 {
+			set |= 1 << i
+		}
+	}
+	if set&NotifyNever != 0 && set != NotifyNever {
+		return errors.New("NOTIFY=NEVER stands alone")
+	}
+	*n = set
+	return nil
 }
 
 // ORcpt is the ORCPT parameter of RCPT (RFC 3461 §4.2), decoded.
@@ -135,7 +194,7 @@ type ORcpt struct {
 type DeliverBy struct {
 	Deadline time.Time
 	Return   bool // by-mode R: return the message when the deadline passes; else N: notify and go on
-	Trace    bool // by-trace T
+	Trace    bool `json:",omitzero"` // by-trace T
 }
 
 // Clone returns a copy that shares nothing with e that may change.

@@ -1,6 +1,9 @@
 package goniec_test
 
 import (
+	"encoding"
+	"encoding/json"
+	"fmt"
 	"net/netip"
 	"testing"
 	"time"
@@ -125,4 +128,61 @@ func FuzzParseEnvelope(f *testing.F) {
 		require.NoError(t, err)
 		require.Equal(t, first, goniec.AppendEnvelope(nil, again))
 	})
+}
+
+// The parameters are words in JSON, and come back as they were.
+func TestParameterText(t *testing.T) {
+	env := fullEnvelope()
+	b, err := json.Marshal(env)
+	require.NoError(t, err)
+	for _, want := range []string{`"Body":"` + env.Body.String() + `"`, `"Ret":"` + env.Ret.String() + `"`, `"Notify":"SUCCESS,DELAY"`} {
+		require.Contains(t, string(b), want)
+	}
+	var back goniec.Envelope
+	require.NoError(t, json.Unmarshal(b, &back))
+	require.Equal(t, []any{env.Body, env.Ret, env.To[0].Notify}, []any{back.Body, back.Ret, back.To[0].Notify})
+
+	for v := goniec.Body7Bit; v <= goniec.BodyBinaryMIME; v++ {
+		var got goniec.BodyType
+		roundTrip(t, v, &got)
+	}
+	for v := goniec.RetUnset; v <= goniec.RetHdrs; v++ {
+		got := goniec.RetFull
+		roundTrip(t, v, &got)
+	}
+	for v := goniec.Notify(0); v <= goniec.NotifyNever; v++ {
+		got := goniec.NotifyNever
+		roundTrip(t, v, &got)
+	}
+	for _, bad := range []string{"9BIT", "8bit mime", "\x00"} {
+		require.Error(t, new(goniec.BodyType).UnmarshalText([]byte(bad)))
+	}
+	require.Error(t, new(goniec.Ret).UnmarshalText([]byte("HALF")))
+	for _, bad := range []string{"NEVER,FAILURE", "FAILURE,", ",", "ALWAYS", "SUCCESS FAILURE"} {
+		require.Error(t, new(goniec.Notify).UnmarshalText([]byte(bad)), bad)
+	}
+	var n goniec.Notify
+	require.NoError(t, n.UnmarshalText([]byte("delay,Success")))
+	require.Equal(t, goniec.NotifyDelay|goniec.NotifySuccess, n)
+}
+
+func roundTrip[V interface {
+	comparable
+	encoding.TextMarshaler
+}](t *testing.T, v V, got encoding.TextUnmarshaler,
+) {
+	t.Helper()
+	text, err := v.MarshalText()
+	require.NoError(t, err)
+	require.NoError(t, got.UnmarshalText(text))
+	again, err := got.(encoding.TextMarshaler).MarshalText()
+	require.NoError(t, err)
+	require.Equal(t, string(text), string(again))
+	require.Equal(t, fmt.Sprint(v), string(text))
+}
+
+func TestRecipients(t *testing.T) {
+	a, b := goniec.MustAddress("a@x.example"), goniec.MustAddress("b@y.example")
+	require.Equal(t, []goniec.Recipient{{Address: a}, {Address: b}}, goniec.Recipients(a, b))
+	require.Empty(t, goniec.Recipients())
 }

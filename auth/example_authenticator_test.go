@@ -24,3 +24,18 @@ func ExampleAuthenticatorFunc() {
 	// "alice" <nil>
 	// "" authentication credentials invalid
 }
+
+// A program with a user or two needs no table of its own.
+func ExampleUsers() {
+	users := auth.Users{"alice": auth.NewSecret("correct horse")}
+	for _, a := range []*auth.Attempt{
+		{User: "alice", Secret: auth.NewSecret("correct horse")}, {User: "alice", Secret: auth.NewSecret("wrong")}, {User: "bob", Secret: auth.NewSecret("wrong")},
+	} {
+		id, err := auth.Authenticate(context.Background(), users, a)
+		fmt.Printf("%q %v\n", id.User, err)
+	}
+	// Output:
+	// "alice" <nil>
+	// "" authentication credentials invalid
+	// "" authentication credentials invalid
+}

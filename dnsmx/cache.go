@@ -124,6 +124,18 @@ func (c *Cache) LookupTLSA(ctx context.Context, name string) ([]TLSA, Meta, erro
 	return ask(ctx, c, "TLSA "+name, func() ([]TLSA, Meta, error) { return c.Resolver.LookupTLSA(ctx, name) })
 }
 
+// LookupCNAME implements AliasResolver; ErrUnsupported if the other Resolver does not.
+func (c *Cache) LookupCNAME(ctx context.Context, name string) (string, Meta, error) {
+	list, meta, err := ask(ctx, c, "CNAME "+name, func() ([]string, Meta, error) {
+		target, meta, err := lookupCNAME(ctx, c.Resolver, name)
+		return []string{target}, meta, err
+	})
+	if len(list) == 0 {
+		return "", meta, err
+	}
+	return list[0], meta, err
+}
+
 // LookupPTR implements Resolver.
 func (c *Cache) LookupPTR(ctx context.Context, addr netip.Addr) ([]string, Meta, error) {
 	return ask(ctx, c, fmt.Sprintf("PTR %s", addr), func() ([]string, Meta, error) { return c.Resolver.LookupPTR(ctx, addr) })

@@ -117,6 +117,36 @@ func TestD03_Matching(t *testing.T) {
 	}
 }
 
+// alias makes the exchanger a CNAME.
+func alias(z *dnsmx.Static) {
+	z.CNAME["mx.test"] = "real.test"
+	z.Addrs["real.test"] = addrs("8.8.8.3")
+}
+
+// plainResolver is a Resolver without LookupCNAME.
+type plainResolver struct{ dnsmx.Resolver }
+
+// D03: a Resolver that can not be asked for a CNAME alone gives what it always gave, through a cache too.
+func TestD03_NoAliasResolver(t *testing.T) {
+	c, _ := issue(t, "mx.test", false, nil, nil, time.Now().Add(time.Hour))
+	z := signed(tlsa(3, 1, 1, c))
+	alias(z)
+	z.Insecure["real.test"] = true
+	for want, resolver := range map[goniec.TLSLevel][]dnsmx.Resolver{
+		goniec.TLSOpportunistic: {plainResolver{z}, &dnsmx.Cache{Resolver: plainResolver{z}}},
+		goniec.TLSDANE:          {z, &dnsmx.Cache{Resolver: z}},
+	} {
+		for _, res := range resolver {
+			r, err := (&dnsmx.Router{Resolver: res, DANE: true}).Route(t.Context(), "x.test")
+			require.NoError(t, err)
+			require.Equal(t, want, r.Hosts[0].TLS)
+			if want == goniec.TLSDANE {
+				require.Equal(t, "mx.test", r.Hosts[0].ServerName)
+			}
+		}
+	}
+}
+
 // D03: when TLSA records count, when they do not, and when the mail must wait.
 func TestD03_Decision(t *testing.T) {
 	c, _ := issue(t, "mx.test", false, nil, nil, time.Now().Add(time.Hour))
@@ -150,6 +180,28 @@ func TestD03_Decision(t *testing.T) {
 			z.TLSA = map[string][]dnsmx.TLSA{"_25._tcp.real.test": {good}}
 		}, "dane"},
 		"alias with TLSA before it": {func(z *dnsmx.Static) { z.CNAME["mx.test"] = "real.test"; z.Addrs["real.test"] = addrs("8.8.8.3") }, "dane"},
+		// RFC 7672 §2.2.2: a signed alias that leads into an unsigned zone counts under its own name; one that is not signed does not.
+		"signed alias of an unsigned host": {func(z *dnsmx.Static) { alias(z); z.Insecure["real.test"] = true }, "dane"},
+		"signed alias, TLSA only behind it": {func(z *dnsmx.Static) {
+			alias(z)
+			z.Insecure["real.test"] = true
+			z.TLSA = map[string][]dnsmx.TLSA{"_25._tcp.real.test": {good}}
+		}, "opportunistic"},
+		"signed alias, TLSA not signed": {func(z *dnsmx.Static) {
+			alias(z)
+			z.Insecure["real.test"], z.Insecure["_25._tcp.mx.test"] = true, true
+		}, "opportunistic"},
+		"signed alias, MX not signed":        {func(z *dnsmx.Static) { alias(z); z.Insecure["real.test"], z.Insecure["x.test"] = true, true }, "opportunistic"},
+		"unsigned alias of an unsigned host": {func(z *dnsmx.Static) { alias(z); z.Insecure["real.test"], z.Insecure["mx.test"] = true, true }, "opportunistic"},
+		"unsigned alias of a signed host":    {func(z *dnsmx.Static) { alias(z); z.Insecure["mx.test"] = true }, "opportunistic"},
+		"signed alias, CNAME bogus": {func(z *dnsmx.Static) {
+			alias(z)
+			z.Insecure["real.test"], z.Errors["CNAME mx.test"] = true, dnsmx.ErrBogus
+		}, "451 4.7.5"},
+		"signed alias, CNAME times out": {func(z *dnsmx.Static) {
+			alias(z)
+			z.Insecure["real.test"], z.Errors["CNAME mx.test"] = true, errors.New("timeout")
+		}, "451 4.7.5"},
 		"implicit MX": {func(z *dnsmx.Static) {
 			z.MX = nil
 			z.Addrs["x.test"] = addrs("8.8.8.4")

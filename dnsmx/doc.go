@@ -39,6 +39,5 @@
 //
 // # What is not here
 //
-// TLS reports (RFC 8460) are not collected. PolicyDir keeps the files of domains whose policy has expired. An exchanger whose name is a
-// signed CNAME to a host in an unsigned zone gets no DANE by the name in front (RFC 7672 §2.2.3 would allow it).
+// TLS reports (RFC 8460) are not collected. PolicyDir keeps the files of domains whose policy has expired.
 package dnsmx

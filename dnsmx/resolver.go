@@ -23,6 +23,21 @@ type Resolver interface {
 	LookupPTR(ctx context.Context, addr netip.Addr) ([]string, Meta, error)
 }
 
+// AliasResolver is an optional interface of a Resolver: it looks up the CNAME record of a name, and does not follow it. Meta speaks of that
+// record alone. DANE needs it for aliases in signed zones that lead to unsigned ones (RFC 7672 §2.2.2). Static, Cache and
+// dnsclient.Client have it.
+type AliasResolver interface {
+	LookupCNAME(ctx context.Context, name string) (target string, meta Meta, err error)
+}
+
+// lookupCNAME asks a Resolver that can be asked; the others give ErrUnsupported.
+func lookupCNAME(ctx context.Context, r Resolver, name string) (string, Meta, error) {
+	if a, ok := r.(AliasResolver); ok {
+		return a.LookupCNAME(ctx, name)
+	}
+	return "", Meta{}, ErrUnsupported
+}
+
 // MX is a mail exchanger (RFC 5321 §5.1).
 type MX struct {
 	Pref uint16

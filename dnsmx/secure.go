@@ -41,8 +41,12 @@ func (r *Router) secure(ctx context.Context, domain string, mx Meta, hosts []*ca
 }
 
 func (r *Router) secureHost(ctx context.Context, domain string, mx Meta, h *candidate, policy *STSPolicy) error {
-	if r.DANE && mx.Authentic && h.authentic {
-		done, err := r.dane(ctx, domain, mx, h)
+	if r.DANE && mx.Authentic {
+		bases, err := r.tlsaBases(ctx, h)
+		if err != nil {
+			return err
+		}
+		done, err := r.dane(ctx, domain, mx, h, bases)
 		if done || err != nil {
 			return err
 		}
@@ -62,15 +66,33 @@ func (r *Router) secureHost(ctx context.Context, domain string, mx Meta, h *cand
 	return nil
 }
 
-// dane asks for the TLSA records of a host (RFC 7672 §2.2). done: they decide.
-func (r *Router) dane(ctx context.Context, domain string, mx Meta, h *candidate) (done bool, err error) {
+// tlsaBases are the names of a host under which TLSA records count.
+func (r *Router) tlsaBases(ctx context.Context, h *candidate) ([]string, error) {
+	switch {
+	case h.authentic && h.alias != "": // RFC 7672 §2.2.3: the name behind a CNAME first, then the one in front of it
+		return []string{h.alias, h.Name}, nil
+	case h.authentic:
+		return []string{h.Name}, nil
+	case h.alias == "":
+		return nil, nil
+	}
+	// §2.2.2: an alias in a signed zone that leads into one that is not. Its own name still counts, and the CNAME alone tells.
+	_, meta, err := lookupCNAME(ctx, r.Resolver, h.Name)
+	switch {
+	case troubled(err) && !errors.Is(err, ErrUnsupported):
+		// As with TLSA records: whoever makes the answer fail must not gain a connection without them.
+		return nil, fmt.Errorf("whether %s is an alias that is signed can not be looked up: %w", h.Name, err)
+	case err != nil || !meta.Authentic:
+		return nil, nil
+	}
+	return []string{h.Name}, nil
+}
+
+// dane asks for the TLSA records of a host under some names (RFC 7672 §2.2). done: they decide.
+func (r *Router) dane(ctx context.Context, domain string, mx Meta, h *candidate, bases []string) (done bool, err error) {
 	port := h.Port
 	if port == 0 {
 		port = 25
-	}
-	bases := []string{h.Name}
-	if h.alias != "" { // §2.2.3: the name behind a CNAME first, then the one in front of it
-		bases = []string{h.alias, h.Name}
 	}
 	for _, base := range bases {
 		list, meta, err := r.Resolver.LookupTLSA(ctx, fmt.Sprintf("_%d._tcp.%s", port, base))

@@ -18,7 +18,7 @@ type Static struct {
 	PTR   map[netip.Addr][]string
 	CNAME map[string]string
 
-	// Errors gives names that are in trouble, for any question.
+	// Errors gives names that are in trouble, for any question; "CNAME " before a name means that one question.
 	Errors map[string]error
 	// Authentic says that all answers count as validated by DNSSEC; Insecure lists exceptions.
 	Authentic bool
@@ -111,6 +111,24 @@ func (s *Static) LookupTXT(ctx context.Context, name string) ([]string, Meta, er
 // LookupTLSA implements Resolver.
 func (s *Static) LookupTLSA(ctx context.Context, name string) ([]TLSA, Meta, error) {
 	return answer(s, ctx, s.TLSA, name)
+}
+
+// LookupCNAME implements AliasResolver.
+func (s *Static) LookupCNAME(ctx context.Context, name string) (string, Meta, error) {
+	m := Meta{Name: strings.ToLower(strings.TrimSuffix(name, ".")), TTL: s.TTL}
+	m.Authentic = s.Authentic && !s.Insecure[m.Name]
+	target, ok := s.CNAME[m.Name]
+	switch err := ctx.Err(); {
+	case err != nil:
+		return "", Meta{}, err
+	case s.Errors["CNAME "+m.Name] != nil:
+		return "", m, s.Errors["CNAME "+m.Name]
+	case ok:
+		return target, m, nil
+	case s.exists(m.Name):
+		return "", m, ErrNoData
+	}
+	return "", m, ErrNXDomain
 }
 
 // LookupPTR implements Resolver.

@@ -4,3 +4,6 @@ package faultfs
 
 // TryLock does nothing where there is no flock: true.
 func TryLock(File) (bool, error) { return true, nil }
+
+// Unlock does nothing here.
+func Unlock(File) {}

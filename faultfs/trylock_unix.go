@@ -29,3 +29,15 @@ func TryLock(f File) (bool, error) {
 	}
 	return lockErr == nil, lockErr
 }
+
+// Unlock gives the lock back. Closing the file does so too, but not while a process that is being started has a copy of the descriptor:
+// whoever opens the file again at once calls this before Close.
+func Unlock(f File) {
+	c, ok := f.(syscall.Conn)
+	if !ok {
+		return
+	}
+	if raw, err := c.SyscallConn(); err == nil {
+		_ = raw.Control(func(fd uintptr) { _ = unix.Flock(int(fd), unix.LOCK_UN) })
+	}
+}

@@ -41,15 +41,21 @@
 //
 // # Sessions
 //
-// Commands of a connection run in their order; the answers of pipelined ones leave in one write. A
-// selected mailbox is a mailbox.View: message numbers change only when the client was told. What
+// Commands of a connection run in their order; the answers of pipelined ones leave in one write. While the client takes in
+// a large answer (from 16 KiB on), the next command is read and run: a piece of 64 KiB may be on its way, another one may
+// wait for that, and up to 64 KiB be gathered for the third; then the session waits. So a client that reads nothing holds 192 KiB at the
+// most, and commands are still taken one by one: what comes behind STARTTLS, COMPRESS or a literal that has to be asked for is not
+// looked at before its turn. Small answers are left to the system's buffers.
+//
+// A selected mailbox is a mailbox.View: message numbers change only when the client was told. What
 // others do is told at the end of each command and in IDLE, expunges never during FETCH, STORE and
 // SEARCH by number. A message that another session expunged keeps its number until then; a command that
 // wants it does the rest and answers NO [EXPUNGEISSUED]. A mailbox that is deleted, or made anew with another UIDVALIDITY,
 // ends the sessions that have it selected.
 //
-// An idle connection has one goroutine and 1 KiB of input buffer (34 KiB under COMPRESS); in IDLE, the store's notification starts another
-// one for as long as it takes to tell the news.
+// An idle connection has one goroutine, whose stack takes 4 KiB, and 1 KiB of input buffer (34 KiB under COMPRESS). IDLE is a state of
+// the session and no call that lasts, for the sake of that stack. The store's notification starts another goroutine for as long as it
+// takes to tell the news, a large answer one for as long as the client takes to read it.
 //
 // # NOTIFY
 //
@@ -83,7 +89,7 @@
 // Bodies are streamed in both directions: memory does not depend on their size, nor on how fast the
 // peer reads. What FETCH shows is what was stored, octet by octet; NUL, which the grammar has no
 // place for, is not replaced. ENVELOPE, BODY, BODYSTRUCTURE and the usual header fields are rendered
-// once and given to stores that keep them (mailbox.Derived). \Seen is set when the octets were sent.
+// once and given to stores that keep them (mailbox.Derived). \Seen is set when the octets were on their way.
 //
 // APPEND, COPY, MOVE and STORE answer OK when the store says that the effect is durable. A command
 // that fails has stored nothing; MULTIAPPEND stores all messages or none, as far as the store's AppendAll

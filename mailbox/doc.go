@@ -46,6 +46,10 @@
 //	index, err := mailbox.OpenShareFiles(nil, "/var/lib/mail/shares")
 //	store := mailbox.WithSharing(&maildir.Store{Root: "/srv/mail"}, mailbox.Sharing{Index: index})
 //
+// # Files
+//
+// FS and MailboxFS show mail as a read-only io/fs.FS, for whatever works on files: archives, indexers, http.FS.
+//
 // # Specifications
 //
 //	RFC 9051  messages, flags, UIDs, sequence numbers, SEARCH: NumSet, View, Criterion

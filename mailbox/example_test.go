@@ -3,6 +3,7 @@ package mailbox_test
 import (
 	"context"
 	"fmt"
+	"io/fs"
 	"strings"
 	"sync"
 
@@ -164,4 +165,21 @@ func ExampleConverter() {
 		fmt.Println(r.From, r.Messages, "messages,", r.Copied, "copied,", r.Verified, "compared")
 	}
 	// Output: INBOX 1 messages, 1 copied, 1 compared
+}
+
+// An account is a file system to whatever reads one.
+func ExampleFS() {
+	ctx := context.Background()
+	account, err := mailbox.NewMemory().Account(ctx, "ann")
+	check(err)
+	inbox, err := account.Open(ctx, "INBOX")
+	check(err)
+	_, err = inbox.Append(ctx, strings.NewReader("Subject: hello\r\n\r\nHello!\r\n"), mailbox.AppendOptions{})
+	check(err)
+	files := mailbox.FS(ctx, account)
+	names, err := fs.Glob(files, "INBOX/*.eml")
+	check(err)
+	text, err := fs.ReadFile(files, names[0])
+	fmt.Printf("%s: %q, %v\n", names[0], text, err)
+	// Output: INBOX/0000000001.eml: "Subject: hello\r\n\r\nHello!\r\n", <nil>
 }

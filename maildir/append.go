@@ -172,10 +172,6 @@ func (f *folder) appendBatch(jobs []*appendJob) {
 		defer unlock()
 		_, err = f.refreshLocked(ctx)
 	}
-	if err == nil {
-		f.busy.Store(&appending{f.mailboxState(), f.state.seenNew})
-		defer f.busy.Store(nil)
-	}
 	var ready []*appendJob
 	for _, j := range jobs {
 		if err != nil {
@@ -192,8 +188,9 @@ func (f *folder) appendBatch(jobs []*appendJob) {
 	f.commitReady(ready)
 }
 
-// appending is what a batch of appends has found. Until it is durable, this is the present state for those who ask, and they
-// need not wait for the lock: the next APPEND of a client above all, which is to be written while the batch is synced.
+// appending is the state of a folder before the appends that are being synced. Until they are durable, this is the present
+// state for those who ask, and they need not wait for the lock: the next APPEND of a client above all, which is to be
+// written meanwhile. It is withdrawn before anybody is told of the new messages: who is told must see them.
 type appending struct {
 	state   mailbox.State
 	seenNew dirSeen
@@ -307,16 +304,7 @@ func (f *folder) commitAppends(jobs []*appendJob) error {
 	if next >= uint32(mailbox.MaxUID) || next < s.uidNext {
 		return mailbox.ErrUIDRange
 	}
-	synced := make(chan error, 1)
-	go func() { synced <- f.cur.Sync() }()
-	err := f.commitList(entries)
-	if err == nil {
-		s.uidNext = next // they are in the list, whatever becomes of the files
-	}
-	if e := f.failed(<-synced); err == nil {
-		err = e
-	}
-	if err != nil {
+	if err := f.syncAppends(entries, next); err != nil {
 		return err
 	}
 	modSeq := f.nextModSeq()
@@ -333,6 +321,22 @@ func (f *folder) commitAppends(jobs []*appendJob) error {
 	f.changed()
 	f.noteOwn()
 	return f.settle()
+}
+
+// syncAppends makes messages in cur/ and their lines of the list durable.
+func (f *folder) syncAppends(entries []listEntry, next uint32) error {
+	f.busy.Store(&appending{f.mailboxState(), f.state.seenNew})
+	defer f.busy.Store(nil)
+	synced := make(chan error, 1)
+	go func() { synced <- f.cur.Sync() }()
+	err := f.commitList(entries)
+	if err == nil {
+		f.state.uidNext = next // they are in the list, whatever becomes of the files
+	}
+	if e := f.failed(<-synced); err == nil {
+		err = e
+	}
+	return err
 }
 
 func (f *folder) addAppended(it *appendItem, uid uint32, modSeq uint64) mailbox.Meta {

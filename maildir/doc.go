@@ -13,7 +13,7 @@
 // # Durability
 //
 // Delivery writes into tmp/, syncs the file, renames it into new/ and syncs that directory, and only
-// then returns; concurrent deliveries into one folder share the directory's sync. Append also
+// then returns; concurrent deliveries into one folder share the directory's syncs. Append also
 // records the UID in dovecot-uidlist, durably, before the message shows. Flags are changed by
 // rename, followed by a sync of cur/. A change to several messages is noted first (goniec-intent), and
 // finished by whoever opens the folder after a crash: each operation is there whole or not at all. A
@@ -46,7 +46,8 @@
 //
 // # Files
 //
-//	dovecot-uidlist            UIDs (Dovecot's version 3; 1 is read)   under dovecot-uidlist.lock
+//	dovecot-uidlist            UIDs (Dovecot's version 3; 1 is read)   under dovecot-uidlist.lock: of a folder in much use
+//	                           a second name of a file in tmp/, which goes when nobody has the folder open
 //	dovecot-keywords           keywords, 26 a folder at most           under dovecot-uidlist.lock
 //	subscriptions              versions 1 and 2 of Dovecot             under subscriptions.lock
 //	maildirsize                quota                                   appended to

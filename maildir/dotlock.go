@@ -181,7 +181,7 @@ var errNoSpare = errors.New("maildir: no spare lock file")
 
 // link makes the lock file of l a link to the spare one. Any error but fs.ErrExist says that it has to be made in the other way.
 func (p *spareLock) link(s *Store, l *dotlock) (lockID, error) {
-	if p == nil || p.locks < spareAfter || p.name == "" && p.create(s) != nil {
+	if p == nil || p.locks < cmp.Or(s.spares, spareAfter) || p.name == "" && p.create(s) != nil {
 		return lockID{}, errNoSpare
 	}
 	// Its time is the time of the lock: others compare it with lockStale.

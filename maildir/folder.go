@@ -209,20 +209,27 @@ type watchers struct {
 	mu   sync.Mutex
 	next int
 	fns  map[int]func()
+	end  func() // of observing the folder, for all of them
 }
 
 func (w *watchers) init() { w.fns = make(map[int]func()) }
 
-func (w *watchers) add(fn func()) (remove func()) {
+// add is for as long as somebody watches: the first begins to observe the folder, the last to leave ends that.
+func (w *watchers) add(fn func(), observe func() (end func())) (remove func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	id := w.next
 	w.next++
 	w.fns[id] = fn
+	if len(w.fns) == 1 {
+		w.end = observe()
+	}
 	return func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		delete(w.fns, id)
+		if delete(w.fns, id); len(w.fns) == 0 {
+			w.end()
+		}
 	}
 }
 

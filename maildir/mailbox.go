@@ -81,6 +81,7 @@ func (m *Mailbox) vanished(f *folder, err error) error {
 func (m *Mailbox) Changes(ctx context.Context, since mailbox.ModSeq) (_ *mailbox.Changes, err error) {
 	if f, err := m.begin(ctx); err == nil {
 		if c := f.unchanged(since); c != nil {
+			m.known.Store(c.State.UIDValidity)
 			return c, nil
 		}
 	}

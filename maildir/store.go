@@ -39,7 +39,7 @@ type Store struct {
 	// maildirsize file): octets in network form, and messages, in all folders. Zero means no limit.
 	QuotaOctets, QuotaMessages int64
 	// IdleFolders is how many folders stay in memory when nobody has them open, with four
-	// descriptors each. Zero means 64; negative means none.
+	// descriptors each, and up to ten more where many delivered at once. Zero means 64; negative means none.
 	IdleFolders int
 	// MaxWatches limits the directories that the system is asked to watch (Linux: inotify, each about 1 KiB of the
 	// kernel's memory): two for a watched folder, three for each folder of a watched account. What is beyond is
@@ -58,6 +58,7 @@ type Store struct {
 
 	unsigned time.Duration // for tests: in place of lockUnsigned
 	polled   time.Duration // for tests: in place of pollInterval
+	spares   int           // for tests: in place of spareAfter
 
 	setUp    sync.Once
 	names    *namer

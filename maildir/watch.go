@@ -18,29 +18,39 @@ func (m *Mailbox) Watch(ctx context.Context, notify func()) error {
 	if err != nil {
 		return err
 	}
+	f.acct.store.hold(f)
 	remove := f.watch.add(func() {
 		if ctx.Err() == nil { // what follows its end may come late
 			notify()
 		}
+	}, f.observe)
+	context.AfterFunc(ctx, func() { // no goroutine meanwhile: thousands may watch
+		remove()
+		f.acct.store.release(f)
 	})
-	s := f.acct.store
+	return nil
+}
+
+// hold adds a reference to a folder; release gives it back.
+func (s *Store) hold(f *folder) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.take(f)
-	s.mu.Unlock()
+}
+
+// observe looks for what other programs do in the folder until end is called. It does not wait for anything.
+func (f *folder) observe() (end func()) {
+	s := f.acct.store
 	if stop, told := s.observe(dirWatch{f.new.Name(), f}, dirWatch{f.cur.Name(), f}); told {
-		context.AfterFunc(ctx, func() { // no goroutine meanwhile: thousands may watch
-			stop()
-			remove()
-			s.release(f)
-		})
-		return nil
+		return stop
 	}
+	ctx, cancel := context.WithCancel(context.Background())
+	s.hold(f)
 	go func() {
 		defer s.release(f)
-		defer remove()
 		f.poll(ctx)
 	}()
-	return nil
+	return cancel
 }
 
 // poll compares the times of new/ and cur/ until ctx ends.
@@ -107,9 +117,7 @@ func (m *Mailbox) Lock(ctx context.Context) (unlock func(), err error) {
 		return nil, err
 	}
 	s := f.acct.store
-	s.mu.Lock()
-	s.take(f)
-	s.mu.Unlock()
+	s.hold(f)
 	return sync.OnceFunc(func() {
 		_ = file.Close() // the lock goes with it
 		f.popLock.Store(false)

@@ -120,6 +120,54 @@ func TestWatchAccountMadeAgain(t *testing.T) {
 	}
 }
 
+// Those who watch one folder share what is asked of the system. Whoever stays is told, in whatever order others come and go; nothing
+// is kept when all have left.
+func TestWatchShared(t *testing.T) {
+	for name, limit := range map[string]int{"watched": 0, "polled": 1} {
+		t.Run(name, func(t *testing.T) {
+			s := &maildir.Store{Root: t.TempDir(), MaxWatches: limit}
+			defer s.Close()
+			a, err := s.Account(t.Context(), "u")
+			require.NoError(t, err)
+			defer a.Close()
+			watch := func() (told chan string, stop func()) {
+				m, err := a.Open(t.Context(), "INBOX")
+				require.NoError(t, err)
+				told = make(chan string, 10000)
+				ctx, cancel := context.WithCancel(t.Context())
+				require.NoError(t, m.(mailbox.Watcher).Watch(ctx, func() { told <- "INBOX" }))
+				return told, func() { cancel(); require.NoError(t, m.Close()) }
+			}
+			n := 0
+			deliver := func() {
+				n++
+				time.Sleep(20 * time.Millisecond) // the times of directories are compared
+				file := fmt.Sprintf("16000000%02d.x.h", n)
+				require.NoError(t, os.WriteFile(filepath.Join(s.Root, "u", "new", file), []byte("x\n"), 0o600))
+			}
+			first, stopFirst := watch()
+			second, stopSecond := watch()
+			deliver()
+			await(t, first, "INBOX", "a delivery")
+			await(t, second, "INBOX", "a delivery")
+			stopFirst()
+			deliver()
+			await(t, second, "INBOX", "a delivery after the first has left")
+			third, stopThird := watch()
+			stopSecond()
+			deliver()
+			await(t, third, "INBOX", "a delivery after the second has left")
+			require.Empty(t, first)
+			stopThird()
+			require.Eventually(t, func() bool { return maildir.Watched(s) == 0 }, 10*time.Second, time.Millisecond)
+			fourth, stopFourth := watch()
+			defer stopFourth()
+			deliver()
+			await(t, fourth, "INBOX", "a delivery after nobody watched")
+		})
+	}
+}
+
 // The limit of watches counts directories: three for a folder. What is beyond is polled.
 func TestMaxWatches(t *testing.T) {
 	for limit, watched := range map[int]bool{3: maildir.SystemWatches, 2: false} {

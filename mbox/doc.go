@@ -29,7 +29,7 @@
 // # Locks and durability
 //
 // A mailbox is locked by the dotlock "file.lock" (made with O_EXCL; stale when nobody has touched it for ten minutes and
-// its process is dead or unknown), then fcntl's lock, then flock's, with a bounded wait. Where somebody has
+// its process is dead or unknown; on Linux at once when it is ours and its process surely is dead), then fcntl's lock, then flock's, with a bounded wait. Where somebody has
 // the last two and waits for the first, in the order of bsd-mailx, the dotlock is given back between the attempts. On
 // the BSDs and macOS the last two are one; elsewhere there is only the dotlock. The directory must be
 // writable, for the dotlock and the files named below.
@@ -62,5 +62,5 @@
 //   - No special uses, subscriptions, quota, notifications or derived data; mailbox's fall-backs serve.
 //   - Renaming a folder with children takes two steps; a crash between leaves the children behind.
 //   - The files beside the mailbox are left there by Rename only if the system fails; a dotlock that a power
-//     cut has left is honoured for ten minutes.
+//     cut has left is honoured for ten minutes: for all we know its holder may run on another host.
 package mbox

@@ -102,7 +102,7 @@ func (d *dotlock) create() error {
 	if err == nil {
 		d.id = lockID{info.Device, info.Inode}
 		heldLocks.Store(d.id, true)
-		_, err = fmt.Fprintf(f, "%d\n", os.Getpid())
+		_, err = f.Write(holderText())
 	}
 	if e := f.Close(); err == nil {
 		err = e
@@ -115,6 +115,15 @@ func (d *dotlock) create() error {
 		}
 	}
 	return err
+}
+
+// holderText is the content of a dotlock of ours: the number first, which is all that others read.
+func holderText() []byte {
+	text := fmt.Appendf(nil, "%d\n", os.Getpid())
+	if line := holderLine(); line != "" {
+		text = append(append(text, line...), '\n')
+	}
+	return text
 }
 
 // release removes the lock file, if it is still ours. Where that fails the next one of this process does it.
@@ -147,8 +156,9 @@ func (l *locks) breakStale(d *dotlock) error {
 	return d.dir.Remove(aside)
 }
 
-// isStale: the holder's process is dead, or unknown, and nobody has touched the file for ten minutes. A lock
-// that this process could not remove is stale at once.
+// isStale: the holder's process is dead, or unknown, and nobody has touched the file for ten minutes: by the clock, or, as that
+// may have been set back, before our eyes. A lock that this process could not remove is stale at once, and so is one whose
+// holder is surely dead.
 func (l *locks) isStale(d *dotlock, info faultfs.Info) bool {
 	id := lockID{info.Device, info.Inode}
 	held, ours := heldLocks.Load(id)
@@ -160,7 +170,8 @@ func (l *locks) isStale(d *dotlock, info faultfs.Info) bool {
 	if err != nil || !info.IsRegular() {
 		return false
 	}
-	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	number, line, _ := strings.Cut(strings.TrimSpace(string(text)), "\n")
+	pid, err := strconv.Atoi(strings.TrimSpace(number))
 	known := err == nil && pid > 0
 	if known && pid == os.Getpid() {
 		if ours {
@@ -168,10 +179,40 @@ func (l *locks) isStale(d *dotlock, info faultfs.Info) bool {
 		}
 		known = false
 	}
+	if err == nil && pid > 0 && holderDead(pid, line) {
+		return true
+	}
 	if known && processAlive(pid) {
 		return false
 	}
-	return l.now().Sub(info.ModTime) > staleLock
+	return l.now().Sub(info.ModTime) > staleLock || sightings.since(id, info.ModTime) > staleLock
+}
+
+// sightings are dotlocks of others that this process waits for: how they were when it saw them first. They are
+// a fact about the process, too.
+var sightings watchedLocks
+
+type watchedLocks struct {
+	mu   sync.Mutex
+	seen map[lockID]sighting
+}
+
+type sighting struct{ touched, first time.Time }
+
+const maxSightings = 1000
+
+// since returns for how long a lock has been seen untouched, by a clock that nobody sets.
+func (w *watchedLocks) since(id lockID, touched time.Time) time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if s, ok := w.seen[id]; ok && s.touched.Equal(touched) {
+		return time.Since(s.first)
+	}
+	if w.seen == nil || len(w.seen) >= maxSightings {
+		w.seen = make(map[lockID]sighting)
+	}
+	w.seen[id] = sighting{touched, time.Now()}
+	return 0
 }
 
 // held is a locked and open mailbox file.

@@ -115,8 +115,11 @@ type OwnedError struct {
 // Error says who owns the queue and what to do.
 func (e *OwnedError) Error() string {
 	s := fmt.Sprintf("queue %s is open in process %d", e.Path, e.PID)
+	if e.PID == 0 {
+		s = fmt.Sprintf("queue %s is open in another process", e.Path)
+	}
 	if e.Socket == "" {
-		return s + "; only one process may work on its files"
+		return s + "; only one process may work on its files: wait for its end, or stop it"
 	}
 	return s + "; talk to it through its control socket " + e.Socket
 }
@@ -245,6 +248,9 @@ func (s *FileStore) closeFiles() error {
 	}
 	if dir := s.log.handle.Load(); dir != nil {
 		errs = append(errs, (*dir).Close())
+	}
+	if s.lock != nil {
+		faultfs.Unlock(s.lock)
 	}
 	for _, c := range [...]io.Closer{s.body, s.bad, s.lock} {
 		if c != nil {

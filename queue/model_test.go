@@ -59,7 +59,6 @@ type modelJob struct {
 	leased   bool
 	noticed  bool
 	bulk     bool
-	delays   int       // reports of delay
 	touched  time.Time // by somebody: what should have happened before has a new beginning
 	trying   *modelTry
 }

@@ -490,7 +490,10 @@ func (s *modelScript) listedJob(e *Entry, got *Job) {
 func (s *modelScript) known() {
 	for _, x := range s.q.Dests() {
 		d := s.dest(x.Name)
-		if s.q.sched.dests[x.Name] != d.real && x.Window == d.limits.Window && !x.Dead {
+		s.q.sched.mu.Lock()
+		real := s.q.sched.dests[x.Name]
+		s.q.sched.mu.Unlock()
+		if real != d.real && x.Window == d.limits.Window && !x.Dead {
 			continue // new, not tried yet
 		}
 		if x.Window != d.window || x.Dead != (d.dead > 0) || x.Active != d.active {

@@ -134,7 +134,7 @@ func (q *Queue) sendNotice(class Notices, lines []string, more int) {
 	}
 	msg, err := q.writeNotice(class, text)
 	if err == nil {
-		env := &goniec.Envelope{ID: goniec.NewID(), To: []goniec.Recipient{{Address: q.Postmaster}}, Received: q.wall(), Size: int64(len(msg))}
+		env := &goniec.Envelope{ID: goniec.NewID(), To: goniec.Recipients(q.Postmaster), Received: q.wall(), Size: int64(len(msg))}
 		if !isASCII(msg) {
 			env.Body = goniec.Body8BitMIME
 		}

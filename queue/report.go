@@ -134,7 +134,7 @@ func (q *Queue) report(a *attempt, action string, rcpts []outcome, body Body) *M
 		return nil
 	}
 	env := &goniec.Envelope{
-		ID: goniec.NewID(), To: []goniec.Recipient{{Address: to}}, Received: q.wall(), Size: int64(len(msg)),
+		ID: goniec.NewID(), To: goniec.Recipients(to), Received: q.wall(), Size: int64(len(msg)),
 		UTF8: !to.IsASCII() || !isASCII(msg[:headerEnd(msg)]),
 	}
 	if !isASCII(msg) {

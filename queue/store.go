@@ -239,8 +239,8 @@ func (e *Entry) State() State {
 type Job struct {
 	Group    int
 	Dest     string
-	Rcpts    []int // still open
-	Reasons  []string
+	Rcpts    []int    // still open
+	Reasons  []string `json:",omitempty"`
 	State    State
 	Attempts int
 	Due      time.Time

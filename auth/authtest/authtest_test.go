@@ -63,4 +63,8 @@ func TestSmallest(t *testing.T) {
 		New:  func(*testing.T) auth.Authenticator { return table{"alice": "secret1"} },
 		User: "alice", Password: "secret1",
 	})
+	authtest.TestAuthenticator(t, authtest.Suite{
+		New:  func(*testing.T) auth.Authenticator { return auth.Users{"alice": auth.NewSecret("secret1"), "off": {}} },
+		User: "alice", Password: "secret1", Disabled: "off",
+	})
 }

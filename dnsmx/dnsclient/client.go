@@ -92,6 +92,21 @@ func (c *Client) LookupTLSA(ctx context.Context, name string) ([]dnsmx.TLSA, dns
 	})
 }
 
+// LookupCNAME implements dnsmx.AliasResolver.
+func (c *Client) LookupCNAME(ctx context.Context, name string) (string, dnsmx.Meta, error) {
+	list, meta, err := lookup(ctx, c, name, dns.TypeCNAME, func(rr dns.RR) (string, bool) {
+		cname, ok := rr.(*dns.CNAME)
+		if !ok {
+			return "", false
+		}
+		return strings.TrimSuffix(cname.Target, "."), true
+	})
+	if err != nil {
+		return "", meta, err
+	}
+	return list[0], meta, nil
+}
+
 // LookupPTR implements dnsmx.Resolver.
 func (c *Client) LookupPTR(ctx context.Context, addr netip.Addr) ([]string, dnsmx.Meta, error) {
 	name, err := dns.ReverseAddr(addr.Unmap().WithZone("").String())

@@ -26,6 +26,9 @@ _25._tcp.mx.signed.test. 300 IN TLSA 3 1 1 0102030405060708090a0b0c0d0e0f1011121
 txt.signed.test.      300 IN TXT "v=STSv1; id=1;"
 alias.signed.test.    300 IN CNAME signed.test.
 away.signed.test.     300 IN CNAME plain.test.
+hosted.signed.test.   300 IN MX 10 mxalias.signed.test.
+mxalias.signed.test.  300 IN CNAME mx.plain.test.
+_25._tcp.mxalias.signed.test. 300 IN TLSA 3 1 1 0102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f20
 elsewhere.signed.test. 300 IN MX 10 mx.plain.test.
 none.signed.test.     300 IN MX 10 bare.signed.test.
 bare.signed.test.     300 IN A 8.8.8.2
@@ -98,6 +101,7 @@ func TestPeerUnboundAuthentic(t *testing.T) {
 		return m, err
 	}
 	txt := func(name string) (dnsmx.Meta, error) { _, m, err := c.LookupTXT(t.Context(), name); return m, err }
+	cname := func(name string) (dnsmx.Meta, error) { _, m, err := c.LookupCNAME(t.Context(), name); return m, err }
 	tlsa := func(name string) (dnsmx.Meta, error) { _, m, err := c.LookupTLSA(t.Context(), name); return m, err }
 	for _, tc := range []struct {
 		what      string
@@ -117,6 +121,9 @@ func TestPeerUnboundAuthentic(t *testing.T) {
 		{"no such name", mx, "nowhere.signed.test", true, dnsmx.ErrNXDomain},
 		{"no such name below", tlsa, "_25._tcp.bare.signed.test", true, dnsmx.ErrNXDomain},
 		{"out of the signed zone", mx, "away.signed.test", false, nil},
+		{"address behind a signed CNAME", ip4, "mxalias.signed.test", false, nil},
+		{"signed CNAME out of the zone", cname, "mxalias.signed.test", true, nil},
+		{"no CNAME", cname, "mx.signed.test", true, dnsmx.ErrNoData},
 		{"unsigned", mx, "plain.test", false, nil},
 		{"unsigned TLSA", tlsa, "_25._tcp.mx.plain.test", false, nil},
 		{"unsigned denial", ip6, "mx.plain.test", false, dnsmx.ErrNoData},
@@ -147,6 +154,7 @@ func TestPeerUnboundDANE(t *testing.T) {
 		"elsewhere.signed.test": "opportunistic",
 		"none.signed.test":      "opportunistic",
 		"away.signed.test":      "opportunistic",
+		"hosted.signed.test":    "dane", // RFC 7672 §2.2.2: a signed alias of an unsigned host
 		"plain.test":            "opportunistic",
 		"forged.signed.test":    "451 4.4.3",
 		"hidden.signed.test":    "451 4.7.5",

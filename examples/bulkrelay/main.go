@@ -129,7 +129,7 @@ func enqueue(ctx context.Context, q *queue.Queue, o options, servers []*server) 
 			for i := k; i < o.count; i += writers {
 				to := goniec.MustAddress(fmt.Sprintf("user%d@%s", i, servers[rand.New(rand.NewPCG(o.seed, uint64(i))).IntN(len(servers))].domain))
 				letter := fmt.Sprintf("From: <%s>\r\nTo: <%s>\r\nSubject: The news of the week\r\n\r\n%s", from, to, news)
-				env := &goniec.Envelope{From: from, To: []goniec.Recipient{{Address: to}}}
+				env := &goniec.Envelope{From: from, To: goniec.Recipients(to)}
 				if err := q.Deliver(ctx, env, strings.NewReader(letter)); err != nil {
 					failed <- err
 					return

@@ -6,7 +6,7 @@
 //
 // "mbox:" takes a file, which is INBOX, or a directory of files, which are the folders; one that is not there yet is
 // made as a directory when its name ends with "/". Dates, save dates, flags, keywords, special uses, subscriptions, annotations and
-// access control lists are kept as far as the target can, and UIDs where the target has none yet; what the target can not keep is in the final report. Nothing is removed from the source.
+// access control lists are kept as far as the target can, and a Maildir's UIDs where the target has none yet; what the target can not keep is in the final report. Nothing is removed from the source.
 //
 // It can be stopped or killed at any time and started again with the same arguments: it goes on where it was and copies
 // nothing twice. A later run copies what has come since. What was copied is remembered in a file beside the target
@@ -30,6 +30,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/goniec-mail/goniec/mailbox"
@@ -82,9 +83,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if err == nil {
 		return exitIncomplete
 	}
-	fmt.Fprintln(stderr, "mailmove:", explain(ctx, err))
+	fmt.Fprintln(stderr, "mailmove:", explain(ctx, o, err))
 	code := exitCode(ctx, err)
-	if code != exitNoInput && code != exitUsage && exists(o.stateFile) {
+	if code != exitNoInput && code != exitUsage && code != exitIncomplete && exists(o.stateFile) {
 		fmt.Fprintf(stderr, "mailmove: run it again with the same arguments to go on; what was copied is noted in %s\n", o.stateFile)
 	}
 	return code
@@ -96,8 +97,15 @@ func exists(path string) bool {
 	return err == nil
 }
 
+// oneFile reports that a place is an mbox file.
+func oneFile(place string) bool {
+	path, ok := strings.CutPrefix(place, "mbox:")
+	info, err := os.Stat(path)
+	return ok && err == nil && !info.IsDir()
+}
+
 // explain adds what to do to an error that has an answer.
-func explain(ctx context.Context, err error) error {
+func explain(ctx context.Context, o *options, err error) error {
 	switch {
 	case ctx.Err() != nil:
 		return errors.New("interrupted")
@@ -105,6 +113,8 @@ func explain(ctx context.Context, err error) error {
 		return fmt.Errorf("%w (run it as the user who owns the mail)", err)
 	case errors.Is(err, mailbox.ErrOverQuota):
 		return fmt.Errorf("%w: raise the quota of the target or remove mail there", err)
+	case errors.Is(err, mailbox.ErrCannot) && oneFile(o.to):
+		return fmt.Errorf("%s is one file, which can only be INBOX; for the other folders name a directory, as mbox:mail/", o.to)
 	}
 	return err
 }
@@ -143,7 +153,7 @@ func parse(args []string, stdout io.Writer) (*options, error) {
 	set.SetOutput(io.Discard)
 	set.BoolVar(&o.dryRun, "dry-run", false, "only count what would be copied")
 	set.BoolVar(&o.verify, "verify", false, "afterwards compare both sides, message by message")
-	set.BoolVar(&o.keepUIDs, "keep-uids", true, "keep IMAP UIDs where the target has none yet, so that clients load nothing again")
+	set.BoolVar(&o.keepUIDs, "keep-uids", true, "keep the IMAP UIDs of a Maildir where the target has none yet, so that clients load nothing again")
 	set.StringVar(&o.dialect, "mbox", "auto", "`dialect` of mbox files: mboxrd, mboxo, mboxcl, mboxcl2; auto detects when reading and writes mboxrd")
 	set.StringVar(&o.stateFile, "state", "", "`file` that remembers what was copied (default: beside TO)")
 	set.Usage = func() {}

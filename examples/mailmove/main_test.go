@@ -172,7 +172,12 @@ func TestGrown(t *testing.T) {
 	writeMbox(t, dir+"/box", 7)
 	at := time.Now().Add(10 * time.Second)
 	require.NoError(t, os.Chtimes(dir+"/box", at, at))
-	require.Contains(t, mustRun(t, args...), "7         3       4")
+	var out, errs bytes.Buffer
+	require.Equal(t, exitDone, run(t.Context(), append([]string{"-dry-run"}, args...), &out, &errs))
+	require.Contains(t, errs.String(), " of 7 messages in 1 folder would be copied")
+	report := mustRun(t, args...)
+	require.Contains(t, report, "7         3       4")
+	require.NotContains(t, report, "UID", "the file has none that a client could know")
 	require.Len(t, list(t, args[1]), 6)
 	require.Subset(t, list(t, args[1]), list(t, args[0])[len(old):])
 }
@@ -195,6 +200,20 @@ func TestLosses(t *testing.T) {
 	require.NoError(t, a.Create(t.Context(), "Out", mailbox.CreateOptions{SpecialUse: mailbox.UseSent}))
 	require.NoError(t, a.Close())
 	require.Contains(t, mustRun(t, "maildir:"+dir+"/md", "mbox:"+dir+"/back/"), `Out: the target can not keep: special use \Sent`)
+}
+
+// TestOneFile: an mbox file takes INBOX alone, and it is said what to do with the other folders.
+func TestOneFile(t *testing.T) {
+	dir := t.TempDir()
+	writeMbox(t, dir+"/mail/INBOX", 1)
+	writeMbox(t, dir+"/mail/Sent", 2)
+	mustRun(t, "mbox:"+dir+"/mail", "maildir:"+dir+"/md")
+	var out, errs bytes.Buffer
+	require.Equal(t, exitIncomplete, run(t.Context(), []string{"maildir:" + dir + "/md", "mbox:" + dir + "/one"}, &out, &errs))
+	require.Contains(t, errs.String(), "can only be INBOX; for the other folders name a directory")
+	require.NotContains(t, errs.String(), "run it again")
+	require.Contains(t, out.String(), "Sent: not copied to its end")
+	require.Len(t, list(t, "mbox:"+dir+"/one"), 1)
 }
 
 // start runs the program as a process of its own.

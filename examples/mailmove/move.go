@@ -31,7 +31,9 @@ func move(ctx context.Context, o *options, show *progress) (reports []mailbox.Fo
 	if err != nil {
 		return nil, err
 	}
-	c := &mailbox.Converter{DryRun: o.dryRun, Verify: o.verify, KeepUIDs: o.keepUIDs, Progress: show.update}
+	c := &mailbox.Converter{DryRun: o.dryRun, Verify: o.verify, Progress: show.update}
+	// An mbox that is only read has no UIDs that a client could know.
+	c.KeepUIDs = o.keepUIDs && strings.HasPrefix(o.from, "maildir:")
 	if c.From, err = from.Account(ctx, user); err != nil {
 		return nil, fmt.Errorf("%s: %w", o.from, err)
 	}

@@ -51,12 +51,20 @@ func printDetails(w io.Writer, r mailbox.FolderReport) {
 		if l.Messages == 0 {
 			fmt.Fprintf(w, "%s: the target can not keep: %s\n", r.From, l.What)
 		} else {
-			fmt.Fprintf(w, "%s: %d messages are without their %s\n", r.From, l.Messages, l.What)
+			fmt.Fprintf(w, "%s: %s copied without the %s\n", r.From, count(l.Messages, "message"), l.What)
 		}
 	}
 	if r.Missing > 0 {
-		fmt.Fprintf(w, "%s: %d messages are missing in the target, or differ there\n", r.From, r.Missing)
+		fmt.Fprintf(w, "%s: %s missing in the target, or different there\n", r.From, count(r.Missing, "message"))
 	}
+}
+
+// count is a number of things.
+func count(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprint(n, " ", what)
 }
 
 // summary is the last line: what this run has done, and how fast.
@@ -64,15 +72,16 @@ func (p *progress) summary(w io.Writer, o *options, reports []mailbox.FolderRepo
 	if len(reports) == 0 {
 		return
 	}
-	var messages, copied int
+	var messages, before, copied int
 	var octets int64
 	for _, r := range reports {
-		messages, copied, octets = messages+r.Messages, copied+r.Copied, octets+r.Octets
+		messages, before, copied, octets = messages+r.Messages, before+r.Before, copied+r.Copied, octets+r.Octets
 	}
 	if o.dryRun {
-		fmt.Fprintf(w, "%d messages in %d folders; nothing was copied (-dry-run)\n", messages, len(reports))
+		fmt.Fprintf(w, "%d of %s in %s would be copied; nothing was (-dry-run)\n",
+			messages-before, count(messages, "message"), count(len(reports), "folder"))
 		return
 	}
 	took := max(time.Since(p.begin), time.Millisecond)
-	fmt.Fprintf(w, "%d messages copied, %.1f MB, in %s (%.0f messages/s)\n", copied, float64(octets)/1e6, took.Round(10*time.Millisecond), float64(copied)/took.Seconds())
+	fmt.Fprintf(w, "%s copied, %.1f MB, in %s (%.0f messages/s)\n", count(copied, "message"), float64(octets)/1e6, took.Round(10*time.Millisecond), float64(copied)/took.Seconds())
 }

@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/goniec-mail/goniec/queue"
@@ -65,10 +66,17 @@ func (o *queueFlags) parse(args []string, stderr io.Writer) (verb string, ids []
 	case "list", "show", "cat", "hold", "release", "flush", "requeue", "expire", "delete", "submit":
 	default:
 		f.Usage()
-		return "", nil, fmt.Errorf("queue: no verb %q", verb)
+		return "", nil, fmt.Errorf("queue: there is no verb %q: those above can be used", verb)
 	}
-	err = f.Parse(args[1:])
-	return verb, f.Args(), err
+	for args = args[1:]; ; args = f.Args()[1:] { // people write flags behind the ID too
+		if err = f.Parse(args); err != nil || f.NArg() == 0 {
+			return verb, ids, err
+		}
+		if at := len(args) - f.NArg(); at > 0 && args[at-1] == "--" {
+			return verb, append(ids, f.Args()...), nil
+		}
+		ids = append(ids, f.Arg(0))
+	}
 }
 
 // queueCommand is "mailserver queue ...": through the running server, or on the store when none runs.
@@ -78,9 +86,12 @@ func queueCommand(ctx context.Context, args []string, stdout, stderr io.Writer) 
 	if err != nil {
 		return err
 	}
+	if verb == "list" && len(ids) > 0 {
+		return fmt.Errorf("queue list takes no ID: \"queue show %s\" tells of one message", ids[0])
+	}
 	hands, closer, err := handsOn(o.data, o.control)
 	if err != nil {
-		return err
+		return fmt.Errorf("queue %s: %w", verb, err)
 	}
 	defer func() { err = errors.Join(err, closer.Close()) }()
 	switch verb {
@@ -109,7 +120,7 @@ func queueCommand(ctx context.Context, args []string, stdout, stderr io.Writer) 
 
 // each carries out a verb for messages.
 func (o *queueFlags) each(ctx context.Context, verb string, hands control.Hands, ids []string, stdout io.Writer) error {
-	do, all := map[string]func(context.Context, queue.ID) error{
+	do := map[string]func(context.Context, queue.ID) error{
 		"show":    func(ctx context.Context, id queue.ID) error { return show(ctx, hands, id, stdout) },
 		"cat":     func(ctx context.Context, id queue.ID) error { return hands.Cat(ctx, id, stdout) },
 		"hold":    hands.Hold,
@@ -118,14 +129,63 @@ func (o *queueFlags) each(ctx context.Context, verb string, hands control.Hands,
 		"requeue": hands.Requeue,
 		"expire":  hands.Expire,
 		"delete":  hands.Delete,
-	}[verb], o.yes
-	switch verb {
-	case "show", "cat":
-		all = false
-	case "hold", "release", "requeue":
-		all = true
+	}[verb]
+	if len(ids) == 0 {
+		return fmt.Errorf("queue %s: which message? Give its ID, as \"queue list\" shows it", verb)
 	}
-	return each(ctx, hands, ids, all, func(id queue.ID) error { return do(ctx, id) })
+	everything := slices.Contains(ids, "ALL")
+	if everything {
+		var err error
+		if ids, err = o.all(ctx, verb, hands, ids); err != nil {
+			return err
+		}
+	}
+	var failed error
+	for _, id := range ids {
+		// A listing marks states with a sign behind the ID, which people copy along.
+		id = strings.TrimRight(id, "*!#")
+		err := do(ctx, queue.ID(id))
+		if err != nil && !(everything && errors.Is(err, queue.ErrNotFound)) { // which went meanwhile
+			failed = errors.Join(failed, fmt.Errorf("queue %s: message %s: %w%s", verb, id, err, advice(err)))
+		}
+	}
+	return failed
+}
+
+// all are the IDs that ALL stands for, where it may be said.
+func (o *queueFlags) all(ctx context.Context, verb string, hands control.Hands, ids []string) (all []string, err error) {
+	switch {
+	case len(ids) > 1:
+		return nil, fmt.Errorf("queue %s: name messages or ALL, not both", verb)
+	case verb == "show":
+		return nil, errors.New("queue show tells of one message: \"queue list\" or \"queue list -json\" shows all")
+	case verb == "cat":
+		return nil, errors.New("queue cat prints one message: give its ID")
+	case (verb == "delete" || verb == "expire") && !o.yes:
+		return nil, fmt.Errorf("queue %s ALL can not be undone: say \"queue %s ALL -yes\" if every message is meant", verb, verb)
+	}
+	for e, err := range hands.List(ctx, queue.Filter{Brief: true}) {
+		if err != nil {
+			return nil, fmt.Errorf("queue %s: %w", verb, err)
+		}
+		all = append(all, string(e.ID))
+	}
+	return all, nil
+}
+
+// advice says what can be done about an error, for people.
+func advice(err error) string {
+	switch {
+	case errors.Is(err, queue.ErrNotFound):
+		return ": see \"queue list\", and \"queue show\" for what is gone"
+	case errors.Is(err, queue.ErrBusy):
+		return ": try again when the attempt is over"
+	case errors.Is(err, queue.ErrCorrupt):
+		return ": \"queue delete\" removes it; what could be saved is in the folder quarantine"
+	case errors.Is(err, os.ErrPermission):
+		return ": run it as the user of the server, or as root"
+	}
+	return ""
 }
 
 // shown is what show prints: what is queued, if it still is, and what happened so far.
@@ -161,33 +221,6 @@ func show(ctx context.Context, hands control.Hands, id queue.ID, w io.Writer) er
 	return enc.Encode(out)
 }
 
-// each does something to the messages named, or to all of them where ALL is allowed.
-func each(ctx context.Context, hands control.Hands, ids []string, all bool, do func(queue.ID) error) error {
-	if len(ids) == 0 {
-		return errors.New("queue: which message? give its ID, as list shows it")
-	}
-	if len(ids) == 1 && ids[0] == "ALL" {
-		if !all {
-			return errors.New("queue: ALL is not possible here without -yes")
-		}
-		ids = nil
-		for e, err := range hands.List(ctx, queue.Filter{}) {
-			if err != nil {
-				return err
-			}
-			ids = append(ids, string(e.ID))
-		}
-	}
-	for _, id := range ids {
-		// A listing marks states with a sign behind the ID, which people copy along.
-		id = strings.TrimRight(id, "*!#")
-		if err := do(queue.ID(id)); err != nil {
-			return fmt.Errorf("queue: %s: %w", id, err)
-		}
-	}
-	return nil
-}
-
 // handsOn reaches the queue of a data folder: through the socket of the server that has it, or by
 // opening the store when none runs.
 func handsOn(data, socket string) (control.Hands, io.Closer, error) {
@@ -198,12 +231,14 @@ func handsOn(data, socket string) (control.Hands, io.Closer, error) {
 	if conn, err := net.Dial("unix", socket); err == nil {
 		_ = conn.Close() // it has shown that somebody is there; each request makes its own
 		return &control.Client{Path: socket}, closers{}, nil
+	} else if named && errors.Is(err, os.ErrPermission) {
+		return nil, nil, fmt.Errorf("control socket: %w%s", err, advice(err))
 	} else if named {
 		return nil, nil, fmt.Errorf("control socket: %w: is the server running with -control %s? Without -control the queue of the folder -data is worked on", err, socket)
 	}
 	_, err := os.Stat(filepath.Join(data, "queue"))
 	if errors.Is(err, os.ErrPermission) {
-		return nil, nil, fmt.Errorf("queue: %w: run it as the user of the server, or as root", err)
+		return nil, nil, fmt.Errorf("%w%s", err, advice(err))
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("no queue here: %w: name the server's folder with -data", err)
@@ -214,7 +249,7 @@ func handsOn(data, socket string) (control.Hands, io.Closer, error) {
 		return handsOn(data, owned.Socket)
 	}
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, fmt.Errorf("%w%s", err, advice(err))
 	}
 	history, err := openHistory(data, nil)
 	if err != nil {

@@ -105,25 +105,19 @@ func run(ctx context.Context, dir, server, to string, count int, out io.Writer) 
 
 // enqueue puts count letters into the queue, but for those that it has had before, and returns how many wait there.
 func enqueue(ctx context.Context, q *queue.Queue, rcpt goniec.Address, count int, out io.Writer) (waiting int, err error) {
-	if waiting, err = queued(ctx, q.Store); err != nil {
-		return 0, err
-	}
 	for i := range count {
 		key := fmt.Sprintf("letter-%d", i)
-		env := &goniec.Envelope{From: rcpt, To: []goniec.Recipient{{Address: rcpt}}}
+		env := &goniec.Envelope{From: rcpt, To: goniec.Recipients(rcpt)}
 		letter := fmt.Sprintf("From: <%s>\r\nTo: <%s>\r\nSubject: %s\r\n\r\nHello.\r\n", rcpt, rcpt, key)
-		before := waiting
-		if _, err := q.Enqueue(ctx, env, strings.NewReader(letter), queue.Options{Key: key}); err != nil {
+		var before bool
+		if _, err := q.Enqueue(ctx, env, strings.NewReader(letter), queue.Options{Key: key, Repeated: &before}); err != nil {
 			return 0, err
 		}
-		if waiting, err = queued(ctx, q.Store); err != nil {
-			return 0, err
-		}
-		if waiting == before {
+		if before {
 			fmt.Fprintln(out, key, "was taken before")
 		}
 	}
-	return waiting, nil
+	return queued(ctx, q.Store)
 }
 
 // queued counts the letters that wait in the queue. Reports to their sender are none.

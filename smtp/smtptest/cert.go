@@ -9,7 +9,6 @@ import (
 	"crypto/x509/pkix"
 	"math/big"
 	"net"
-	"testing"
 	"time"
 )
 
@@ -20,11 +19,10 @@ type certificate struct {
 }
 
 // newCertificate makes a certificate for Hostname, localhost and the loopback addresses.
-func newCertificate(t testing.TB) certificate {
-	t.Helper()
+func newCertificate() (certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		t.Fatalf("smtptest: %v", err)
+		return certificate{}, err
 	}
 	tmpl := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: Hostname},
@@ -33,13 +31,13 @@ func newCertificate(t testing.TB) certificate {
 	}
 	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &key.PublicKey, key)
 	if err != nil {
-		t.Fatalf("smtptest: %v", err)
+		return certificate{}, err
 	}
 	leaf, err := x509.ParseCertificate(der)
 	if err != nil {
-		t.Fatalf("smtptest: %v", err)
+		return certificate{}, err
 	}
 	roots := x509.NewCertPool()
 	roots.AddCert(leaf)
-	return certificate{tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, roots}
+	return certificate{tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, roots}, nil
 }

@@ -2,6 +2,7 @@ package smtptest
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"time"
 
@@ -28,10 +29,13 @@ func (s *Server) StallNext(stage smtp.Stage, d time.Duration) { s.add(stage, fau
 func (s *Server) DropNext(stage smtp.Stage) { s.add(stage, fault{drop: true}) }
 
 func (s *Server) add(stage smtp.Stage, f fault) {
-	s.t.Helper()
 	switch stage {
 	case smtp.StageBanner, smtp.StageEHLO, smtp.StageTLS, smtp.StageAuth, smtp.StageMail, smtp.StageRcpt, smtp.StageData, smtp.StageText:
 	default:
+		if s.t == nil {
+			panic(fmt.Sprintf("smtptest: no fault can be had at stage %q", stage))
+		}
+		s.t.Helper()
 		s.t.Fatalf("smtptest: no fault can be had at stage %q", stage)
 	}
 	s.mu.Lock()

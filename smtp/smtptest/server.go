@@ -40,10 +40,14 @@ type Message struct {
 
 // Server is a running server. Its methods are safe for concurrent use.
 type Server struct {
-	t    testing.TB
+	t    testing.TB // nil outside of tests
 	srv  *smtp.Server
 	addr netip.AddrPort
 	cert certificate
+	done chan error // gets Serve's result
+
+	closing sync.Once
+	ended   error
 
 	mu     sync.Mutex
 	msgs   []Message
@@ -60,10 +64,30 @@ func NewServer(t testing.TB) *Server { return Start(t, Config{}) }
 // Start starts a server, which ends with the test.
 func Start(t testing.TB, cfg Config) *Server {
 	t.Helper()
-	s := &Server{t: t, more: make(chan struct{}), faults: map[smtp.Stage][]fault{}, conns: map[string]net.Conn{}, names: map[string]int{}}
+	s, err := Open(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.t = t
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Errorf("smtptest: %v", err)
+		}
+		if t.Failed() {
+			t.Logf("smtptest: the dialogue with %s:\n%s", s.Addr(), s.Transcript())
+		}
+	})
+	return s
+}
+
+// Open starts a server for a program that is no test, a demo or a benchmark. The caller closes it.
+func Open(cfg Config) (_ *Server, err error) {
+	s := &Server{more: make(chan struct{}), faults: map[smtp.Stage][]fault{}, conns: map[string]net.Conn{}, names: map[string]int{}, done: make(chan error, 1)}
 	s.srv = &smtp.Server{Hostname: Hostname, Handler: smtp.HandlerFunc(s.newSession), Trace: s.trace, MaxConnsPerIP: -1}
 	if cfg.TLS || cfg.ImplicitTLS {
-		s.cert = newCertificate(t)
+		if s.cert, err = newCertificate(); err != nil {
+			return nil, fmt.Errorf("smtptest: %w", err)
+		}
 		s.srv.TLSConfig = &tls.Config{Certificates: []tls.Certificate{s.cert.pair}, GetConfigForClient: s.handshake}
 	}
 	if cfg.Users != nil {
@@ -74,36 +98,35 @@ func Start(t testing.TB, cfg Config) *Server {
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatalf("smtptest: %v", err)
+		return nil, fmt.Errorf("smtptest: %w", err)
 	}
 	s.addr = l.Addr().(*net.TCPAddr).AddrPort()
-	s.serve(t, &listener{l, s}, cfg)
-	return s
+	go s.serve(&listener{l, s}, cfg)
+	<-s.srv.Ready()
+	return s, nil
 }
 
-// serve runs the server until the test ends.
-func (s *Server) serve(t testing.TB, l net.Listener, cfg Config) {
-	done := make(chan error, 1)
-	go func() {
-		switch {
-		case cfg.Dialect != nil:
-			done <- s.srv.ServeDialect(cfg.Dialect, l, cfg.ImplicitTLS)
-		case cfg.ImplicitTLS:
-			done <- s.srv.ServeTLS(l)
-		default:
-			done <- s.srv.Serve(l)
-		}
-	}()
-	<-s.srv.Ready()
-	t.Cleanup(func() {
+// serve runs the server until Close.
+func (s *Server) serve(l net.Listener, cfg Config) {
+	switch {
+	case cfg.Dialect != nil:
+		s.done <- s.srv.ServeDialect(cfg.Dialect, l, cfg.ImplicitTLS)
+	case cfg.ImplicitTLS:
+		s.done <- s.srv.ServeTLS(l)
+	default:
+		s.done <- s.srv.Serve(l)
+	}
+}
+
+// Close ends the server, once; of those that end with a test nobody needs to call it. The error tells why it ended before.
+func (s *Server) Close() error {
+	s.closing.Do(func() {
 		_ = s.srv.Close()
-		if err := <-done; !errors.Is(err, smtp.ErrServerClosed) {
-			t.Errorf("smtptest: %v", err)
-		}
-		if t.Failed() {
-			t.Logf("smtptest: the dialogue with %s:\n%s", s.Addr(), s.Transcript())
+		if err := <-s.done; !errors.Is(err, smtp.ErrServerClosed) {
+			s.ended = err
 		}
 	})
+	return s.ended
 }
 
 // Addr returns the server's address, "127.0.0.1:port".
@@ -142,13 +165,15 @@ func (s *Server) Messages() []Message {
 const waitTime = 30 * time.Second
 
 // Wait returns the messages as soon as there are n or more, and ends the test if that takes longer than 30 s. It is for the
-// goroutine of the test.
+// goroutine of the test. Outside of tests, see Open, it returns what there is after that time; WaitContext tells.
 func (s *Server) Wait(n int) []Message {
-	s.t.Helper()
+	if s.t != nil {
+		s.t.Helper()
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), waitTime)
 	defer cancel()
 	msgs, err := s.WaitContext(ctx, n)
-	if err != nil {
+	if err != nil && s.t != nil {
 		s.t.Fatalf("smtptest: waited %v for %d messages and got %d", waitTime, n, len(msgs))
 	}
 	return msgs
