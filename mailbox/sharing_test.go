@@ -391,6 +391,7 @@ func TestSharedAccountWatch(t *testing.T) {
 	}
 	s.grant("Work", "bob", "lr")
 	require.Equal(t, "", next(), "the list of folders has changed")
+	require.Equal(t, work, next(), "what came before joe's folders were watched is not known")
 	s.fill(s.open(s.joe, "Secret"), mailbox.FlagList{})
 	s.fill(s.open(s.joe, "Work"), mailbox.FlagList{})
 	require.Equal(t, work, next())

@@ -109,9 +109,10 @@ func (w *shareWatch) run(ctx context.Context) {
 }
 
 func (w *shareWatch) tell(ctx context.Context, owner, name string) {
+	var fresh []string // owners whose accounts were not watched until now
 	switch {
 	case owner == "":
-		w.follow(ctx)
+		fresh = w.follow(ctx)
 	case name != "":
 		p := place{owner: owner, name: name}
 		r, _, err := w.a.rights(ctx, p)
@@ -123,14 +124,21 @@ func (w *shareWatch) tell(ctx context.Context, owner, name string) {
 	if ctx.Err() == nil {
 		w.notify(name)
 	}
+	for _, owner := range fresh { // what came between the grant and the watch is not known
+		for info, err := range w.a.visible(ctx, owner) {
+			if err == nil && ctx.Err() == nil {
+				w.notify(info.Name)
+			}
+		}
+	}
 }
 
-// follow watches the accounts of those who share with the user now. Where that can not be had, the folders are
-// not watched; whoever asks sees the changes all the same.
-func (w *shareWatch) follow(ctx context.Context) {
+// follow watches the accounts of those who share with the user now, and returns those that it did not watch before. Where that
+// can not be had, the folders are not watched; whoever asks sees the changes all the same.
+func (w *shareWatch) follow(ctx context.Context) (fresh []string) {
 	owners, err := w.a.owners(ctx)
 	if err != nil {
-		return
+		return nil
 	}
 	for owner, stop := range w.watching {
 		if !slices.Contains(owners, owner) {
@@ -156,5 +164,7 @@ func (w *shareWatch) follow(ctx context.Context) {
 			continue
 		}
 		w.watching[owner] = stop
+		fresh = append(fresh, owner)
 	}
+	return fresh
 }
