@@ -200,12 +200,18 @@ func (c *conn) searchAll(ctx context.Context, s *searching, names []string) (fai
 		c.noUpdate(c.tag, "the selected mailbox is not searched") // §2.2: it alone can be kept up to date
 	}
 	for _, name := range names {
+		if s.time.up() && failure == nil { // the one before was done with the last of the time: this one is not searched
+			failure = s.time.over()
+		}
+		if s.time.up() {
+			return failure
+		}
 		err := c.searchOne(ctx, s, name)
 		if err != nil && failure == nil {
 			failure = err
 		}
 		var r *reply
-		if s.time.up() || ctx.Err() != nil || err != nil && !errors.As(err, &r) {
+		if ctx.Err() != nil || err != nil && !errors.As(err, &r) {
 			return failure
 		}
 	}

@@ -47,7 +47,12 @@ func (t *searchTime) limit(ctx context.Context, work func(context.Context) error
 	err := work(ctx)
 	t.left = max(t.left-time.Since(began), 0)
 	if err != nil && context.Cause(ctx) == errSearchTime {
-		return no("LIMIT", "search takes longer than %s", t.c.SearchTimeout) // RFC 5530 §3
+		return t.over()
 	}
 	return err
+}
+
+// over is the answer when the time is up.
+func (t *searchTime) over() error {
+	return no("LIMIT", "search takes longer than %s", t.c.SearchTimeout) // RFC 5530 §3
 }
