@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -25,6 +26,42 @@ func fillable() (faultfs.FS, *atomic.Bool, *[]faultfs.Op) {
 		return nil
 	}
 	return fault, full, &ops
+}
+
+// F05: new mail for which the disk had no room is looked for by the next process, although nothing has touched the directories
+// for long. There may be room for the index and none for a lock file, as where there are no inodes.
+func TestF05_NewMailWaitsForTheNextProcess(t *testing.T) {
+	for _, ops := range [][]faultfs.Op{{faultfs.OpCreate}, {faultfs.OpLink}} {
+		fs, full, full4 := fillable()
+		*full4 = ops
+		later := time.Now
+		visit := func(do func(s *maildir.Store, m mailbox.Mailbox)) {
+			s := &maildir.Store{Root: "/mail", FS: fs, Now: func() time.Time { return later() }}
+			_, m := open(t, s, "u", "INBOX")
+			do(s, m)
+			require.NoError(t, m.Close())
+			require.NoError(t, s.Close())
+		}
+		visit(func(s *maildir.Store, m mailbox.Mailbox) {
+			_, err := m.Append(t.Context(), strings.NewReader(hello), mailbox.AppendOptions{})
+			require.NoError(t, err)
+			require.NoError(t, s.Deliver(t.Context(), "u", "", strings.NewReader("new\r\n"), mailbox.AppendOptions{}))
+		})
+		later = func() time.Time { return time.Now().Add(time.Hour) }
+		full.Store(true)
+		visit(func(_ *maildir.Store, m mailbox.Mailbox) {
+			for range 2 {
+				metas, _ := list(t, m)
+				require.Len(t, metas, 1)
+				time.Sleep(50 * time.Millisecond) // longer than a directory is taken for busy
+			}
+		})
+		full.Store(false)
+		visit(func(_ *maildir.Store, m mailbox.Mailbox) {
+			metas, _ := list(t, m)
+			require.Len(t, metas, 2)
+		})
+	}
 }
 
 // F05: a folder with new mail opens on a full disk: what is known can be read, marked and deleted, several at once too, and

@@ -200,8 +200,11 @@ func decodeRec(b []byte) rec {
 }
 
 func (s *state) appendLook(b []byte) []byte {
-	l := &s.list
-	for _, t := range []time.Time{s.seenNew.mtime, s.seenNew.at, s.seenCur.mtime, s.seenCur.at, l.info.ModTime} {
+	l, seenNew, seenCur := &s.list, s.seenNew, s.seenCur
+	if s.waiting { // for those who come after us, too
+		seenNew, seenCur = dirSeen{}, dirSeen{}
+	}
+	for _, t := range []time.Time{seenNew.mtime, seenNew.at, seenCur.mtime, seenCur.at, l.info.ModTime} {
 		b = appendTime(b, t)
 	}
 	for _, n := range []uint64{

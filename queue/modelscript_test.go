@@ -302,7 +302,10 @@ func (s *modelScript) operate() {
 		}
 		s.mu.Unlock()
 		err = s.q.Expire(ctx, id)
-		if left := len(s.open(id)); err == nil && left > leased && s.slow == 0 {
+		s.mu.Lock()
+		left := len(s.open(id))
+		s.mu.Unlock()
+		if err == nil && left > leased && s.slow == 0 {
 			s.fault("expire of %s leaves %d jobs", id, left)
 		}
 	}

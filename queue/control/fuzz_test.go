@@ -59,7 +59,7 @@ func (n *note) Enqueue(_ context.Context, env *goniec.Envelope, msg io.Reader, o
 	text, err := io.ReadAll(msg)
 	env = env.Clone()
 	env.Received = env.Received.Truncate(1 << 62) // differs from call to call
-	_ = n.say("enqueue %d recipients %q %+v: %v", len(env.To), text, o, err)
+	_ = n.say("enqueue %d recipients %q %q %v: %v", len(env.To), text, o.Key, o.Hold, err)
 	return "new", err
 }
 
