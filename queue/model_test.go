@@ -516,7 +516,7 @@ func (m *model) permitted(d *modelDest, x *modelMsg) {
 			m.fault("attempt at %s %v after it died, expected %v", d.name, now.Sub(d.died), least)
 		}
 	}
-	if r := d.limits.Rate; r > 0 && now.Sub(d.begun) < perSecond(r)-time.Microsecond {
+	if r := d.limits.Rate; r > 0 && !d.revived && now.Sub(d.begun) < perSecond(r)-time.Microsecond {
 		m.fault("attempt at %s %v after the last one, and its rate is %v", d.name, now.Sub(d.begun), r)
 	}
 	if r := m.q.Rate; r > 0 && now.Sub(m.begun) < perSecond(r)-time.Microsecond {
