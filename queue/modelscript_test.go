@@ -404,8 +404,8 @@ func (s *modelScript) check() {
 	if len(s.faults) > 0 {
 		return
 	}
-	for name, w := range s.waiting(30*time.Second + 60*s.slow) {
-		idle := s.q.now().Sub(s.dest(name).begun) > 30*time.Second+60*s.slow
+	for name, w := range s.waiting(30*time.Second + 300*s.slow) {
+		idle := s.q.now().Sub(s.dest(name).begun) > 30*time.Second+300*s.slow
 		if idle && s.active < s.q.o.active && (w[0] > 0 || s.bulky < s.q.bulkRoom()) {
 			s.q.sched.mu.Lock()
 			s.fault("%s has %v jobs due and is not tried; %d attempts under way, %d at mailings; %+v", name, w, s.active, s.bulky, s.q.sched.dests[name])
@@ -426,7 +426,8 @@ func (s *modelScript) overdue() {
 			d := s.dest(j.dest)
 			busy := d.active >= d.window || s.active >= s.q.o.active || j.bulk && s.bulky >= s.q.bulkRoom() || s.q.Rate > 0 || d.limits.Rate > 0
 			if !x.gone && !j.leased && !j.held && late > 3*sweepEvery && !busy && now.Sub(d.begun) > 3*sweepEvery {
-				s.fault("%s/%d should have ended %v ago", x.id, j.group, late)
+				s.fault("%s/%d should have ended %v ago: %+v; %s: %d of %d, dead %d, begun %v; %d attempts under way",
+					x.id, j.group, late, *j, d.name, d.active, d.window, d.dead, d.begun, s.active)
 			}
 		}
 	}

@@ -269,19 +269,24 @@ func (q *Queue) fill(now time.Time) time.Time {
 
 // room is how many jobs of a destination to claim now, and whether single mails only.
 func (q *Queue) room(d *destination) (room int, single bool) {
-	s := &q.sched
-	room = min(d.window-d.active, q.o.active-s.active, claimBatch)
-	forBulk := q.bulkRoom() - s.bulky
+	room = min(q.free(d), claimBatch)
+	forBulk := q.bulkRoom() - q.sched.bulky
 	if d.bulk {
 		room = min(room, forBulk)
-	}
-	if d.dead > 0 {
-		room = min(room, 1-d.active) // the probe
 	}
 	if room > 0 && (d.limits.Rate > 0 || q.Rate > 0) {
 		room = 1
 	}
 	return room, room > forBulk
+}
+
+// free is how many places there are for a destination.
+func (q *Queue) free(d *destination) int {
+	room := min(d.window-d.active, q.o.active-q.sched.active)
+	if d.dead > 0 {
+		room = min(room, 1-d.active) // the probe
+	}
+	return room
 }
 
 // singleShare is the part of all places that mailings leave to single mails: one to a thousand destinations that
@@ -321,8 +326,9 @@ func (q *Queue) startLeased(d *destination, leases []Lease, err error, room int,
 		d.bulk, d.due = true, true // mailings may be left
 	}
 	d.due = d.due || len(leases) == room
-	if still, _ := q.room(d); d.sleeping == 0 && !s.next.After(now) {
-		kept = min(max(still, 0), len(leases))
+	// What refuses a delivery here keeps the destination out of its line, or fill from going on: else it would be claimed again at once.
+	if d.sleeping == 0 && !s.next.After(now) {
+		kept = min(max(q.free(d), 0), len(leases))
 	}
 	for i := range leases[:kept] {
 		q.launch(d, &leases[i], now)
