@@ -325,8 +325,10 @@ func (f *folder) commitAppends(jobs []*appendJob) error {
 
 // syncAppends makes messages in cur/ and their lines of the list durable.
 func (f *folder) syncAppends(entries []listEntry, next uint32) error {
-	f.busy.Store(&appending{f.mailboxState(), f.state.seenNew})
-	defer f.busy.Store(nil)
+	if len(f.index.buf) == 0 && !f.index.sure { // else it has a mod-sequence that must be durable before it is told
+		f.busy.Store(&appending{f.mailboxState(), f.state.seenNew})
+		defer f.busy.Store(nil)
+	}
 	synced := make(chan error, 1)
 	go func() { synced <- f.cur.Sync() }()
 	err := f.commitList(entries)

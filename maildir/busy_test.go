@@ -122,6 +122,42 @@ func TestChangesDuringAppend(t *testing.T) {
 	require.Equal(t, 3, ch.State.Unseen)
 }
 
+// I11: what the append finds that another program has done got a mod-sequence that a power cut could still take back: it is not
+// told before it is durable.
+func TestI11_ChangesDuringAppendAreDurable(t *testing.T) {
+	slow := &slowSync{FS: faultfs.OS{}, waiting: make(chan struct{}), leave: make(chan struct{})}
+	root := t.TempDir()
+	s := &maildir.Store{Root: root, FS: slow}
+	defer s.Close()
+	_, m := open(t, s, user, "INBOX")
+	for range 2 {
+		_, err := m.Append(t.Context(), strings.NewReader(hello), mailbox.AppendOptions{})
+		require.NoError(t, err)
+	}
+	time.Sleep(200 * time.Millisecond)
+	list(t, m)
+	for _, foreign := range []bool{true, false} {
+		if foreign {
+			names, err := filepath.Glob(filepath.Join(root, user, "cur", "*"))
+			require.NoError(t, err)
+			require.NoError(t, os.Rename(names[0], names[0]+"S"))
+		}
+		slow.held.Store(true)
+		done := make(chan error, 1)
+		go func() {
+			_, err := m.Append(context.Background(), strings.NewReader(hello), mailbox.AppendOptions{})
+			done <- err
+		}()
+		<-slow.waiting
+		require.Equal(t, !foreign, maildir.AnswersWithoutLock(m.(*maildir.Mailbox)))
+		slow.held.Store(false)
+		slow.leave <- struct{}{}
+		require.NoError(t, <-done)
+		time.Sleep(200 * time.Millisecond)
+		list(t, m)
+	}
+}
+
 // I14: whoever is told of an append sees it when he asks: the state from before is withdrawn by then. Also where one batch
 // is told of in several parts.
 func TestI14_ToldOfAppendsSeesThem(t *testing.T) {
