@@ -325,7 +325,8 @@ func (f *folder) commitAppends(jobs []*appendJob) error {
 
 // syncAppends makes messages in cur/ and their lines of the list durable.
 func (f *folder) syncAppends(entries []listEntry, next uint32) error {
-	if len(f.index.buf) == 0 && !f.index.sure { // else it has a mod-sequence that must be durable before it is told
+	// Else the state has a mod-sequence, or (AppendUID) a UIDNEXT, that must be durable before it is told.
+	if len(f.index.buf) == 0 && !f.index.sure && f.state.uidNext == f.state.list.uidNext() {
 		f.busy.Store(&appending{f.mailboxState(), f.state.seenNew})
 		defer f.busy.Store(nil)
 	}

@@ -123,7 +123,7 @@ func TestChangesDuringAppend(t *testing.T) {
 }
 
 // I11: what the append finds that another program has done got a mod-sequence that a power cut could still take back: it is not
-// told before it is durable.
+// told before it is durable. Nor is the UIDNEXT of a UID that the caller has chosen.
 func TestI11_ChangesDuringAppendAreDurable(t *testing.T) {
 	slow := &slowSync{FS: faultfs.OS{}, waiting: make(chan struct{}), leave: make(chan struct{})}
 	root := t.TempDir()
@@ -135,9 +135,9 @@ func TestI11_ChangesDuringAppendAreDurable(t *testing.T) {
 		require.NoError(t, err)
 	}
 	time.Sleep(200 * time.Millisecond)
-	list(t, m)
-	for _, foreign := range []bool{true, false} {
-		if foreign {
+	_, state := list(t, m)
+	for _, what := range []string{"foreign", "chosen UID", ""} {
+		if what == "foreign" {
 			names, err := filepath.Glob(filepath.Join(root, user, "cur", "*"))
 			require.NoError(t, err)
 			require.NoError(t, os.Rename(names[0], names[0]+"S"))
@@ -145,11 +145,17 @@ func TestI11_ChangesDuringAppendAreDurable(t *testing.T) {
 		slow.held.Store(true)
 		done := make(chan error, 1)
 		go func() {
-			_, err := m.Append(context.Background(), strings.NewReader(hello), mailbox.AppendOptions{})
+			var err error
+			if what == "chosen UID" {
+				to, _ := mailbox.As[mailbox.UIDAppender](m)
+				_, err = to.AppendUID(context.Background(), state.UIDValidity, 1000, strings.NewReader(hello), mailbox.AppendOptions{})
+			} else {
+				_, err = m.Append(context.Background(), strings.NewReader(hello), mailbox.AppendOptions{})
+			}
 			done <- err
 		}()
 		<-slow.waiting
-		require.Equal(t, !foreign, maildir.AnswersWithoutLock(m.(*maildir.Mailbox)))
+		require.Equal(t, what == "", maildir.AnswersWithoutLock(m.(*maildir.Mailbox)))
 		slow.held.Store(false)
 		slow.leave <- struct{}{}
 		require.NoError(t, <-done)
