@@ -185,7 +185,11 @@ func TestI14_ToldOfAppendsSeesThem(t *testing.T) {
 				_, err := m.Append(t.Context(), strings.NewReader(hello), mailbox.AppendOptions{})
 				assert.NoError(t, err)
 				_, err = mailbox.AppendAll(t.Context(), m, func(yield func(mailbox.NewMessage, error) bool) {
-					_ = yield(mailbox.NewMessage{Msg: strings.NewReader(hello)}, nil) && yield(mailbox.NewMessage{Msg: strings.NewReader(hello)}, nil)
+					for range 2 {
+						if !yield(mailbox.NewMessage{Msg: strings.NewReader(hello)}, nil) {
+							return
+						}
+					}
 				})
 				assert.NoError(t, err)
 			}
