@@ -325,8 +325,11 @@ func (f *folder) commitAppends(jobs []*appendJob) error {
 
 // syncAppends makes messages in cur/ and their lines of the list durable.
 func (f *folder) syncAppends(entries []listEntry, next uint32) error {
-	f.busy.Store(&appending{f.mailboxState(), f.state.seenNew})
-	defer f.busy.Store(nil)
+	// Else the state has a mod-sequence, or (AppendUID) a UIDNEXT, that must be durable before it is told.
+	if len(f.index.buf) == 0 && !f.index.sure && f.state.uidNext == f.state.list.uidNext() {
+		f.busy.Store(&appending{f.mailboxState(), f.state.seenNew})
+		defer f.busy.Store(nil)
+	}
 	synced := make(chan error, 1)
 	go func() { synced <- f.cur.Sync() }()
 	err := f.commitList(entries)

@@ -33,7 +33,7 @@ var errLocked = errors.New("locked by another process for too long")
 // heldLocks are the lock files of this process. A lock file with our process number that is not
 // among them was left by an earlier process with the same number. It is a fact about the process, so
 // it is one for all Stores.
-var heldLocks sync.Map // lockID -> bool: held; false: it could not be removed
+var heldLocks sync.Map // lockID -> *dotlock: by whom it is held; nil: it could not be removed
 
 type lockID struct{ device, inode uint64 }
 
@@ -94,7 +94,7 @@ func (l *dotlock) create(n *namer) error {
 	info, err := f.Stat()
 	if err == nil {
 		l.id = lockID{info.Device, info.Inode}
-		heldLocks.Store(l.id, true)
+		heldLocks.Store(l.id, l)
 		_, err = f.Write([]byte(n.pid + ":" + n.host))
 	}
 	if e := f.Close(); err == nil {
@@ -103,22 +103,24 @@ func (l *dotlock) create(n *namer) error {
 	if err != nil {
 		heldLocks.Delete(l.id)
 		if l.dir.Remove(l.name) != nil {
-			heldLocks.Store(l.id, false) // left behind, perhaps without its content
+			heldLocks.Store(l.id, (*dotlock)(nil)) // left behind, perhaps without its content
 		}
 	}
 	return err
 }
 
-// unlock removes the lock file unless somebody has taken the lock over.
+// unlock removes the lock file unless somebody has taken the lock over. It is held until it is removed: it would else be
+// taken for one that was left behind, and what is removed would be the next holder's. That one's may have the same number.
 func (l *dotlock) unlock() {
-	heldLocks.Delete(l.id)
 	if info, err := l.dir.Lstat(l.name); err == nil && info.Device == l.id.device && info.Inode == l.id.inode {
 		_ = l.dir.Remove(l.name)
 	}
+	heldLocks.CompareAndDelete(l.id, l)
 }
 
 // breakStale removes the lock file when its holder is dead or has not touched it for long. It is
-// moved aside first and looked at again: another process may have broken it and locked meanwhile.
+// moved aside first and looked at again: another process may have broken it and locked meanwhile, with a file of the same
+// number even, but not of the same time.
 func (s *Store) breakStale(l *dotlock) (bool, error) {
 	info, err := l.dir.Lstat(l.name)
 	if err != nil || !s.isStale(l, info) {
@@ -131,7 +133,7 @@ func (s *Store) breakStale(l *dotlock) (bool, error) {
 		}
 		return false, err
 	}
-	if now, err := l.dir.Lstat(aside); err == nil && !sameDir(now, info) {
+	if now, err := l.dir.Lstat(aside); err == nil && !(sameDir(now, info) && now.ModTime.Equal(info.ModTime)) {
 		_ = l.dir.Link(aside, l.dir, l.name)
 		_ = l.dir.Remove(aside)
 		return false, nil
@@ -142,7 +144,7 @@ func (s *Store) breakStale(l *dotlock) (bool, error) {
 
 func (s *Store) isStale(l *dotlock, info faultfs.Info) bool {
 	id := lockID{info.Device, info.Inode}
-	if held, ours := heldLocks.Load(id); ours && held == false {
+	if held, ours := heldLocks.Load(id); ours && held == (*dotlock)(nil) {
 		heldLocks.Delete(id)
 		return true
 	}
@@ -187,11 +189,11 @@ func (p *spareLock) link(s *Store, l *dotlock) (lockID, error) {
 	// Its time is the time of the lock: others compare it with lockStale.
 	err := p.dir.Chtimes(p.name, s.now())
 	if err == nil {
-		heldLocks.Store(p.id, true)
+		heldLocks.Store(p.id, l)
 		err = p.dir.Link(p.name, l.dir, l.name)
 	}
 	if err != nil {
-		heldLocks.Delete(p.id)
+		heldLocks.CompareAndDelete(p.id, l)
 	}
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		p.drop() // somebody has cleaned tmp/, or there are no links here

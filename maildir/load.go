@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"maps"
 	"slices"
+
+	"github.com/goniec-mail/goniec/faultfs"
 )
 
 // load reads the folder for the first time: the index if there is a good one, else the uidlist; then what
@@ -20,7 +22,10 @@ func (f *folder) load(ctx context.Context) (err error) {
 	}
 	err = f.readIndex()
 	if err == nil {
-		return f.resume(ctx, modSeq)
+		if err = f.resume(ctx, modSeq); err != nil {
+			f.state.loaded = false // half of it must not do for all
+		}
+		return err
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
 		f.acct.store.log("index made anew", "folder", f.base.Name(), "err", err)
@@ -148,7 +153,8 @@ func (f *folder) rewrite(ctx context.Context) error {
 // reread takes in what another program did to the list.
 func (f *folder) reread(ctx context.Context) error {
 	s := &f.state
-	validity, next := s.list.validity, s.uidNext
+	was, next := s.list, s.uidNext
+	validity := was.validity
 	var entries []listEntry
 	whole, err := f.readList(&s.list, func(uid uint32, _, base []byte) {
 		entries = append(entries, listEntry{uid, string(base)})
@@ -157,6 +163,7 @@ func (f *folder) reread(ctx context.Context) error {
 	case errors.Is(err, errList), errors.Is(err, fs.ErrNotExist):
 		return f.restart(ctx, validity, err)
 	case err != nil:
+		s.list = was
 		s.list.known = false
 		return err
 	case s.list.validity != validity:
@@ -170,9 +177,10 @@ func (f *folder) reread(ctx context.Context) error {
 	if lost || s.list.torn || s.list.uidNext() < next {
 		// An older copy has come back, or lines were cut off: what we know goes back into it.
 		s.list.next = s.uidNext
-		return f.rewrite(ctx)
+		err = f.rewrite(ctx)
+		s.list.known = s.list.known && err == nil
 	}
-	return nil
+	return err
 }
 
 var errValidity = fmt.Errorf("%w: UIDVALIDITY has changed", errList)
@@ -226,20 +234,26 @@ func (f *folder) renumbered(uids []uint32) {
 
 // restart forgets the UIDs: the list on the disk is damaged or another one. Clients see a new
 // UIDVALIDITY unless the list has one already.
-func (f *folder) restart(ctx context.Context, validity uint32, cause error) error {
+func (f *folder) restart(ctx context.Context, validity uint32, cause error) (err error) {
 	f.acct.store.log("uidlist read anew", "folder", f.base.Name(), "err", cause)
+	s := &f.state
+	defer func() { s.loaded = s.loaded && err == nil }()
+	above := floor{validity: saturate(validity, 1), modSeq: max(s.modSeq, s.floor.modSeq)}
+	if s.list.validity <= validity {
+		// Without the index nothing else says that these are not the UIDs that clients know, should an error or a
+		// power cut keep the list from getting its new UIDVALIDITY now.
+		if err := faultfs.WriteFile(f.base, floorName, above.text(), 0o600); err != nil {
+			return err
+		}
+	}
 	if err := f.dropIndex(); err != nil {
 		return err
 	}
-	s := &f.state
-	*s = state{loads: s.loads + 1, modSeq: s.modSeq, floor: floor{validity: validity, modSeq: s.floor.modSeq}}
+	*s = state{loads: s.loads + 1, modSeq: s.modSeq, floor: above}
 	if err := f.loadCold(ctx); err != nil {
 		return err
 	}
 	f.changed()
-	if s.list.validity <= validity {
-		return f.newUIDs(ctx, validity)
-	}
 	return nil
 }
 

@@ -146,8 +146,9 @@ func (f *folder) passing(above uint32) uint32 {
 // scanReadOnly lists cur/ and new/ and takes in what is different. A file that was renamed meanwhile may not show: see scan.
 func (f *folder) scanReadOnly(ctx context.Context) error {
 	s := &f.state
+	var last [2]time.Time
 	for try := 0; ; try++ {
-		at := f.acct.store.now()
+		at, started := f.acct.store.now(), time.Now()
 		before, files, err := f.listBoth()
 		if err != nil {
 			return err
@@ -157,7 +158,10 @@ func (f *folder) scanReadOnly(ctx context.Context) error {
 			return err
 		}
 		changed, fresh, missing := f.compare(files)
-		if quiet := before == after; quiet || len(missing) == 0 || try == scanTries {
+		// A change in the moment of the one before does not show in the times.
+		old := started.Sub(before[0]) > scanPause && started.Sub(before[1]) > scanPause
+		quiet := before == after && (old || before == last)
+		if last = after; quiet || len(missing) == 0 || try == scanTries {
 			if !quiet && s.loaded {
 				missing = nil
 			}

@@ -8,9 +8,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/goniec-mail/goniec/faultfs"
 	"github.com/goniec-mail/goniec/internal/peertest"
 	"github.com/goniec-mail/goniec/mailbox"
 	"github.com/goniec-mail/goniec/maildir"
@@ -171,4 +173,73 @@ func readOnlyTree(t *testing.T, root string, readOnly func(yes bool)) {
 		require.Greater(t, v.validity, want.validity)
 	}
 	readOnly(false)
+}
+
+// hidingFS can not be written, and hides a name of cur/ once, as a list does where the file is renamed while it is read; the
+// directory gets no other time by that, as two changes in one tick of the system's clock.
+type hidingFS struct {
+	faultfs.FS
+	armed *bool
+}
+
+type hidingDir struct {
+	faultfs.Dir
+	armed *bool
+}
+
+func (h hidingFS) OpenDir(path string) (faultfs.Dir, error) {
+	d, err := h.FS.OpenDir(path)
+	return hidingDir{d, h.armed}, err
+}
+
+func (d hidingDir) OpenDir(name string) (faultfs.Dir, error) {
+	sub, err := d.Dir.OpenDir(name)
+	if err != nil {
+		return nil, err
+	}
+	return hidingDir{sub, d.armed}, nil
+}
+
+func (d hidingDir) OpenFile(name string, flag int, perm fs.FileMode) (faultfs.File, error) {
+	if flag != os.O_RDONLY {
+		return nil, fs.ErrPermission
+	}
+	return d.Dir.OpenFile(name, flag, perm)
+}
+
+func (d hidingDir) Names() ([]string, error) {
+	names, err := d.Dir.Names()
+	if *d.armed && len(names) > 1 {
+		*d.armed = false
+		names = names[1:]
+	}
+	return names, err
+}
+
+// F11: a message that is renamed while a reader without the right to write lists the directory is not taken for expunged.
+func TestF11_ReadOnlyRacesWithRename(t *testing.T) {
+	root := t.TempDir()
+	s := &maildir.Store{Root: root}
+	_, m := open(t, s, "u", "INBOX")
+	for range 3 {
+		_, err := m.Append(t.Context(), strings.NewReader(hello), mailbox.AppendOptions{})
+		require.NoError(t, err)
+	}
+	require.NoError(t, m.Close())
+	require.NoError(t, s.Close())
+	armed := false
+	reader := &maildir.Store{Root: root, FS: hidingFS{faultfs.OS{}, &armed}}
+	_, m = open(t, reader, "u", "INBOX")
+	metas, state := list(t, m)
+	require.Len(t, metas, 3)
+	require.True(t, state.ReadOnly)
+	cur := filepath.Join(root, "u", "cur")
+	now := time.Now()
+	require.NoError(t, os.Chtimes(cur, now, now)) // a change just before
+	armed = true
+	metas, _ = list(t, m)
+	require.False(t, armed)
+	require.Len(t, metas, 3)
+	require.NoError(t, m.Close())
+	require.NoError(t, reader.Close())
 }

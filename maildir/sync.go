@@ -67,11 +67,13 @@ const (
 )
 
 // scan lists new/, and cur/ too if asked, and takes in what is different.
-func (f *folder) scan(ctx context.Context, lookCur bool) error {
+func (f *folder) scan(ctx context.Context, lookCur bool) (err error) {
 	if f.cannotWrite.Load() {
 		return f.scanReadOnly(ctx)
 	}
+	waited := f.state.waiting
 	f.state.waiting = false
+	defer func() { f.state.waiting = f.state.waiting || waited && err != nil }() // nothing else would tell of what waits
 	moved, sure, err := f.takeNew()
 	if err != nil {
 		return err

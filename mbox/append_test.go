@@ -231,6 +231,14 @@ func (d sameInodeDir) Lstat(name string) (faultfs.Info, error) {
 	return info, err
 }
 
+func (d sameInodeDir) Rename(name string, to faultfs.Dir, newName string) error {
+	return d.Dir.Rename(name, to.(sameInodeDir).Dir, newName)
+}
+
+func (d sameInodeDir) Link(name string, to faultfs.Dir, newName string) error {
+	return d.Dir.Link(name, to.(sameInodeDir).Dir, newName)
+}
+
 func (f sameInodeFile) Stat() (faultfs.Info, error) {
 	info, err := f.File.Stat()
 	info.Inode = 7

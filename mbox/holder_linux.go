@@ -18,8 +18,9 @@ var holderLine = sync.OnceValue(func() string {
 		return ""
 	}
 	space, err := os.Readlink("/proc/self/ns/pid")
+	self, _ := os.Readlink("/proc/self") // another number where /proc is that of another namespace: then it tells of others
 	began := beganAt(os.Getpid())
-	if err != nil || began == "" {
+	if err != nil || began == "" || self != strconv.Itoa(os.Getpid()) {
 		return ""
 	}
 	return fmt.Sprintf("%s%s %s %s", holderMark, bytes.TrimSpace(boot), strings.ReplaceAll(space, ":", "="), began)

@@ -1,10 +1,13 @@
 package mbox
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -70,4 +73,23 @@ func TestF08_ClockSetBack(t *testing.T) {
 		}
 		require.LessOrEqual(t, len(w.seen), maxSightings)
 	})
+}
+
+// TestF08_HolderOfAnotherProc: in a namespace of process numbers that has the /proc of another one, what that tells of a
+// number is another process's, which may end while ours has the lock: our dotlocks hold the number alone.
+func TestF08_HolderOfAnotherProc(t *testing.T) {
+	const inside = "GONIEC_MBOX_HOLDER_LINE"
+	if os.Getenv(inside) != "" {
+		fmt.Printf("pid %d line %q\n", os.Getpid(), holderLine())
+		return
+	}
+	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$")
+	cmd.Env = append(os.Environ(), inside+"=1")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID}
+	out, err := cmd.CombinedOutput()
+	if errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.EINVAL) {
+		t.Skip("a namespace can not be made:", err)
+	}
+	require.NoError(t, err, "%s", out)
+	require.Contains(t, string(out), `pid 1 line ""`)
 }

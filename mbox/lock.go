@@ -140,7 +140,7 @@ func (d *dotlock) release() {
 }
 
 // breakStale removes the lock file when it is stale. It is moved aside first and looked at again: somebody
-// else may have removed it and locked meanwhile.
+// else may have removed it and locked meanwhile, with a file of the same number even, but not of the same time.
 func (l *locks) breakStale(d *dotlock) error {
 	info, err := d.dir.Lstat(d.name)
 	if err != nil || !l.isStale(d, info) {
@@ -150,7 +150,7 @@ func (l *locks) breakStale(d *dotlock) error {
 	if err := d.dir.Rename(d.name, d.dir, aside); err != nil {
 		return nil
 	}
-	if now, err := d.dir.Lstat(aside); err == nil && (now.Inode != info.Inode || now.Device != info.Device) {
+	if now, err := d.dir.Lstat(aside); err == nil && !(now.Inode == info.Inode && now.Device == info.Device && now.ModTime.Equal(info.ModTime)) {
 		_ = d.dir.Link(aside, d.dir, d.name)
 	}
 	return d.dir.Remove(aside)

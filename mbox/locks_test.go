@@ -187,3 +187,28 @@ func child(job string) {
 	fmt.Println("locked")
 	time.Sleep(time.Minute)
 }
+
+// F08: a stale lock that somebody else has removed, to lock himself, is not removed again, although his lock file may have the
+// number of the one that was.
+func TestF08_StaleDotlockOfTwo(t *testing.T) {
+	dead := exec.Command("true")
+	require.NoError(t, dead.Run())
+	path := filepath.Join(fastDir(t), "box")
+	require.NoError(t, os.WriteFile(path+".lock", []byte(fmt.Sprint(dead.Process.Pid)), 0o600))
+	at := time.Now().Add(-time.Hour)
+	require.NoError(t, os.Chtimes(path+".lock", at, at))
+	fault, once := faultfs.NewFault(faultfs.OS{}), false
+	fault.Inject = func(c faultfs.Call) error {
+		if c.Op == faultfs.OpRename && !once {
+			once = true
+			require.NoError(t, os.Remove(path+".lock"))
+			require.NoError(t, os.WriteFile(path+".lock", []byte(fmt.Sprint(os.Getppid())), 0o600))
+		}
+		return nil
+	}
+	f := &File{Path: path, FS: sameInode{fault}, LockTimeout: 50 * time.Millisecond}
+	_, err := f.Append(t.Context(), FromLine{}, strings.NewReader("x\r\n"))
+	require.True(t, once)
+	require.ErrorIs(t, err, mailbox.ErrInUse)
+	require.FileExists(t, path+".lock")
+}

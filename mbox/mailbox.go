@@ -217,10 +217,14 @@ func (m *handle) appendUID(ctx context.Context, validity uint32, uid mailbox.UID
 		if err := f.detect(h); err != nil {
 			return err
 		}
+		next := f.x.next
 		if err := f.wish(ctx, validity, uid); err != nil {
 			return err
 		}
 		metas, err := f.append(ctx, h, []newMessage{{c, o}})
+		if err != nil && f.x != nil && f.x.next == uid { // it was not given
+			f.x.next = next
+		}
 		if err == nil {
 			if uid != 0 {
 				m.known.Store(validity)

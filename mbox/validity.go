@@ -26,7 +26,7 @@ func (a *account) newValidity(ctx context.Context) (v uint32, err error) {
 	err = a.validity(ctx, func(last uint32) (uint32, error) {
 		v = max(last+1, uint32(a.store.now().Unix()))
 		return v, nil
-	})
+	}, func() error { return nil })
 	return v, err
 }
 
@@ -44,8 +44,8 @@ func (a *account) takeOver(ctx context.Context, title string, v uint32, write fu
 		if v < highValidity {
 			last = max(last, v)
 		}
-		return last, write()
-	})
+		return last, nil
+	}, write)
 }
 
 // validityIn reads the UIDVALIDITY of a folder from its index; 0 when it has none.
@@ -67,8 +67,9 @@ func (a *account) validityIn(name string) (v uint32) {
 	return v
 }
 
-// validity calls do with the highest UIDVALIDITY given so far, and keeps what it returns, durably.
-func (a *account) validity(ctx context.Context, do func(last uint32) (uint32, error)) error {
+// validity calls choose with the highest UIDVALIDITY given so far, keeps what it returns, durably, and only then calls use:
+// after a power cut between the two a UIDVALIDITY is unused, where it would else be given once more.
+func (a *account) validity(ctx context.Context, choose func(last uint32) (uint32, error), use func() error) error {
 	dir, err := a.store.fs().OpenDir(filepath.Dir(a.inbox))
 	if err != nil {
 		return err
@@ -85,9 +86,12 @@ func (a *account) validity(ctx context.Context, do func(last uint32) (uint32, er
 	}
 	var last uint32
 	_, _ = fmt.Sscanf(string(text), validityFormat, &last)
-	v, err := do(last)
-	if err != nil || v == last {
+	v, err := choose(last)
+	if err == nil && v != last {
+		err = faultfs.WriteFile(dir, validityName, fmt.Appendf(nil, validityFormat, v), 0o600)
+	}
+	if err != nil {
 		return err
 	}
-	return faultfs.WriteFile(dir, validityName, fmt.Appendf(nil, validityFormat, v), 0o600)
+	return use()
 }
