@@ -108,14 +108,24 @@ func (c *conn) tellIdle(ctx context.Context) {
 			_ = c.net.Close()
 		}
 	}()
-	if ctx.Err() != nil {
+	if ctx.Err() != nil || c.box == nil { // woken by the news of a mailbox that is selected no more
 		return
 	}
 	u, err := c.poll(ctx, mailbox.Everything)
 	if err == nil {
 		c.tell(u)
 	}
-	if c.flush() != nil || err != nil {
+	c.sendTold(err)
+}
+
+// sendTold sends what was told while the session's goroutine waits. After an error the session is at its end.
+func (c *conn) sendTold(err error) {
+	if err != nil {
+		_ = c.flushAll() // the goodbye, behind large replies perhaps
+	} else {
+		err = c.flush()
+	}
+	if err != nil {
 		_ = c.net.Close() // wakes the reader
 	}
 }

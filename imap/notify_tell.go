@@ -176,10 +176,7 @@ func (c *conn) tellWaiting(ctx context.Context) {
 	if ctx.Err() != nil {
 		return
 	}
-	err := c.tellNews(ctx)
-	if c.flush() != nil || err != nil {
-		_ = c.net.Close() // wakes the reader
-	}
+	c.sendTold(c.tellNews(ctx))
 }
 
 // tellNews tells what waits, of the selected mailbox and of others. Its error ends the session.
