@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/goniec-mail/goniec/imap/internal/wire"
 	"github.com/goniec-mail/goniec/internal/crlf"
@@ -69,6 +70,22 @@ func (i *idler) stop() {
 	for i.running {
 		i.rest.Wait()
 	}
+}
+
+// askAgain lets a session that waits ask again for news of a mailbox that could not be had: the store tells them once. n may be nil.
+func (c *conn) askAgain(n *notifier, name string) {
+	if n != nil {
+		n.add(name)
+	}
+	after := max(c.PollInterval, 0)
+	if after == 0 {
+		after = mailbox.DefaultPoll
+	}
+	if c.again == nil {
+		c.again = time.AfterFunc(after, c.idler.wake)
+		return
+	}
+	c.again.Reset(after)
 }
 
 // idling is an IDLE that was begun.

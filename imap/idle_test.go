@@ -3,6 +3,7 @@ package imap_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -79,6 +80,45 @@ func TestIdleWithoutMailbox(t *testing.T) {
 	require.NoError(t, err)
 	until("c OK IDLE done\r\n")
 	require.Zero(t, f.Stats().Panics)
+}
+
+// What a store could not tell for a moment is told to a session that waits, in IDLE or under NOTIFY, as soon as it can.
+func TestIdleAsksAgain(t *testing.T) {
+	for _, how := range []string{"INBOX", "Other"} {
+		f := newFixture(t)
+		f.PollInterval = 20 * time.Millisecond
+		var failing atomic.Int32
+		f.Store = mailbox.InterceptStore(f.Store, func(ctx context.Context, op mailbox.Op, next func(context.Context) error) error {
+			if op.Kind == mailbox.OpChanges && failing.Add(-1) >= 0 {
+				return errors.New("disk on fire")
+			}
+			return next(ctx)
+		})
+		f.deliver(t, "alice", "Other", plainMail)
+		c := login(t, f.start(t))
+		for _, begin := range []string{"IDLE", "NOTIFY SET (selected (MessageNew MessageExpunge)) (personal (MessageNew MessageExpunge))"} {
+			c.ok("SELECT INBOX")
+			if begin != "IDLE" {
+				c.ok(begin)
+			} else if how != "INBOX" {
+				continue
+			} else {
+				_, err := io.WriteString(c, "i IDLE\r\n")
+				require.NoError(t, err)
+				require.Equal(t, "+ idling\r\n", c.line())
+			}
+			time.Sleep(20 * time.Millisecond)
+			failing.Store(2)
+			f.deliver(t, "alice", how, plainMail)
+			require.Regexp(t, `^\* (\d+ EXISTS|STATUS Other \(MESSAGES 2 )`, c.line(), begin)
+			require.Negative(t, failing.Load())
+			if begin == "IDLE" {
+				_, err := io.WriteString(c, "DONE\r\n")
+				require.NoError(t, err)
+				require.Equal(t, "i OK IDLE done\r\n", c.line())
+			}
+		}
+	}
 }
 
 // BenchmarkNotify measures how long after a delivery the sessions in IDLE are told: 1,000 of them on 100 Maildirs. own is a delivery

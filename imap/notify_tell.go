@@ -333,6 +333,7 @@ func (c *conn) tellState(ctx context.Context, n *notifier, name string, wanted e
 		delete(n.closed, name)
 		if ctx.Err() == nil && !errors.Is(err, mailbox.ErrNotFound) {
 			c.log.LogAttrs(ctx, slog.LevelWarn, "news not known", slog.String("user", c.user), slog.String("error", err.Error()))
+			c.askAgain(n, name)
 		}
 	}
 }
