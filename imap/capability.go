@@ -108,7 +108,7 @@ func probe(ctx context.Context, a mailbox.Account) (o offers) {
 func (c *conn) loginCapabilities() []string {
 	a := c.authConn()
 	names := []string{"LITERAL-"}
-	if c.TLSConfig != nil && c.net.TLS() == nil {
+	if c.TLSConfig != nil && c.net.TLS() == nil && c.deflate == nil {
 		names = append(names, "STARTTLS")
 	}
 	if !a.AcceptsPasswords() {

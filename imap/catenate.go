@@ -127,12 +127,15 @@ func (cat *catenation) url(text string) error {
 	if len(text) > maxURL {
 		return no("LIMIT", "URL is longer than %d octets", maxURL)
 	}
-	base := ""
-	if cat.c.box != nil {
-		base = cat.c.box.name
+	base, validity := "", uint32(0)
+	if box := cat.c.box; box != nil {
+		base, validity = box.name, box.view.State().UIDValidity
 	}
 	err := error(mailbox.ErrNotFound)
 	if u, ok := parseMessageURL(text, base); ok {
+		if u.mailbox == base && u.validity == 0 {
+			u.validity = validity // the client means the mailbox that it knows, not another that has taken its name
+		}
 		err = cat.open(&u)
 	}
 	for _, is := range []error{mailbox.ErrNotFound, mailbox.ErrForbidden, mailbox.ErrName, mailbox.ErrGone} {

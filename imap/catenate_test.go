@@ -138,3 +138,22 @@ func TestCatenateStreams(t *testing.T) {
 	require.Less(t, allocated(func() { c.ok("APPEND Made CATENATE (URL /INBOX/;UID=1/;SECTION=TEXT URL /INBOX/;UID=1/;SECTION=TEXT)") }), int64(8<<20))
 	require.Contains(t, strings.Join(c.ok("STATUS Made (SIZE)"), ""), "SIZE 16000000")
 }
+
+// An URL in the selected mailbox is never one of another mailbox that has taken its name, whose messages have the same UIDs.
+func TestCatenateOfTheSelectedMailbox(t *testing.T) {
+	for _, url := range []string{";UID=1", "/Box/;UID=1", "Box/;UID=1"} {
+		f := newFixture(t)
+		f.deliver(t, "alice", "Box", "mine")
+		c := login(t, f.start(t))
+		c.ok("SELECT Box")
+		c.ok("APPEND INBOX CATENATE (URL " + url + ")")
+		require.NoError(t, f.account(t, "alice").Rename(t.Context(), "Box", "Moved"))
+		f.deliver(t, "alice", "Box", "another's")
+		_, err := io.WriteString(c, "a APPEND INBOX CATENATE (URL "+url+")\r\nb LOGOUT\r\n")
+		require.NoError(t, err)
+		_, err = io.ReadAll(c.r) // the session may end at that
+		require.NoError(t, err)
+		texts, _ := f.messages(t, "alice", "INBOX")
+		require.Equal(t, []string{"mine"}, texts, url)
+	}
+}

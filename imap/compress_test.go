@@ -107,3 +107,18 @@ func TestI07_Bomb(t *testing.T) {
 	_, err = io.Copy(io.Discard, c.r)
 	require.NoError(t, err)
 }
+
+// T01: no TLS begins inside compression, where the decompressor holds what came ahead of the handshake.
+func TestT01_StartTLSUnderCompression(t *testing.T) {
+	f := newFixture(t)
+	f.setting(t, "tls", "")
+	c, w := compressed(t, login(t, f.start(t)))
+	_, err := io.WriteString(w, "a UNAUTHENTICATE\r\nb STARTTLS\r\nc NOOP\r\n")
+	require.NoError(t, err)
+	require.NoError(t, w.Flush())
+	l := c.line()
+	require.Regexp(t, `^a OK \[CAPABILITY `, l)
+	require.NotContains(t, l, "STARTTLS")
+	require.Equal(t, "b BAD STARTTLS is not possible under compression\r\n", c.line())
+	require.Equal(t, "c OK NOOP done\r\n", c.line())
+}

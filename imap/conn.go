@@ -38,7 +38,8 @@ type conn struct {
 	enabled features
 	box     *selection // nil: none is selected
 	idler   idler
-	idling  *idling // nil: not in IDLE
+	idling  *idling     // nil: not in IDLE
+	again   *time.Timer // nil: no news were missed yet
 
 	notifier *notifier // nil: NOTIFY was not used
 
@@ -118,6 +119,9 @@ func (c *conn) leave() {
 // logOut leaves the account.
 func (c *conn) logOut() {
 	c.stopIdling()
+	if c.again != nil {
+		c.again.Stop()
+	}
 	c.setNotifier(nil)
 	c.deselect()
 	if c.account != nil {

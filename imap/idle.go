@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/goniec-mail/goniec/imap/internal/wire"
 	"github.com/goniec-mail/goniec/internal/crlf"
@@ -71,6 +72,22 @@ func (i *idler) stop() {
 	}
 }
 
+// askAgain lets a session that waits ask again for news of a mailbox that could not be had: the store tells them once. n may be nil.
+func (c *conn) askAgain(n *notifier, name string) {
+	if n != nil {
+		n.add(name)
+	}
+	after := max(c.PollInterval, 0)
+	if after == 0 {
+		after = mailbox.DefaultPoll
+	}
+	if c.again == nil {
+		c.again = time.AfterFunc(after, c.idler.wake)
+		return
+	}
+	c.again.Reset(after)
+}
+
 // idling is an IDLE that was begun.
 type idling struct {
 	cmd  *command
@@ -108,14 +125,24 @@ func (c *conn) tellIdle(ctx context.Context) {
 			_ = c.net.Close()
 		}
 	}()
-	if ctx.Err() != nil {
+	if ctx.Err() != nil || c.box == nil { // woken by the news of a mailbox that is selected no more
 		return
 	}
 	u, err := c.poll(ctx, mailbox.Everything)
 	if err == nil {
 		c.tell(u)
 	}
-	if c.flush() != nil || err != nil {
+	c.sendTold(err)
+}
+
+// sendTold sends what was told while the session's goroutine waits. After an error the session is at its end.
+func (c *conn) sendTold(err error) {
+	if err != nil {
+		_ = c.flushAll() // the goodbye, behind large replies perhaps
+	} else {
+		err = c.flush()
+	}
+	if err != nil {
 		_ = c.net.Close() // wakes the reader
 	}
 }

@@ -2,7 +2,10 @@ package imap_test
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -12,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -44,6 +48,77 @@ func readUntil(t testing.TB, nc net.Conn, end string) string {
 		got = append(got, buf[:n]...)
 	}
 	return string(got)
+}
+
+// What happened in a mailbox while it was selected, and was told otherwise, is no news to an IDLE without a mailbox.
+func TestIdleWithoutMailbox(t *testing.T) {
+	f := newFixture(t)
+	var armed atomic.Bool
+	f.Store = mailbox.InterceptStore(f.Store, func(ctx context.Context, op mailbox.Op, next func(context.Context) error) error {
+		if err := next(ctx); err != nil || op.Kind != mailbox.OpChanges || !armed.CompareAndSwap(true, false) {
+			return err
+		}
+		f.deliver(t, "alice", "INBOX", plainMail)
+		time.Sleep(50 * time.Millisecond) // until the store has told it
+		return nil
+	})
+	c := login(t, f.start(t))
+	until := func(end string) {
+		for c.line() != end {
+		}
+	}
+	c.ok("SELECT INBOX")
+	armed.Store(true)
+	_, err := io.WriteString(c, "a IDLE\r\nDONE\r\nb UNSELECT\r\n")
+	require.NoError(t, err)
+	until("b OK UNSELECT done\r\n")
+	_, err = io.WriteString(c, "c IDLE\r\n")
+	require.NoError(t, err)
+	until("+ idling\r\n")
+	time.Sleep(20 * time.Millisecond)
+	_, err = io.WriteString(c, "DONE\r\n")
+	require.NoError(t, err)
+	until("c OK IDLE done\r\n")
+	require.Zero(t, f.Stats().Panics)
+}
+
+// What a store could not tell for a moment is told to a session that waits, in IDLE or under NOTIFY, as soon as it can.
+func TestIdleAsksAgain(t *testing.T) {
+	for _, how := range []string{"INBOX", "Other"} {
+		f := newFixture(t)
+		f.PollInterval = 20 * time.Millisecond
+		var failing atomic.Int32
+		f.Store = mailbox.InterceptStore(f.Store, func(ctx context.Context, op mailbox.Op, next func(context.Context) error) error {
+			if op.Kind == mailbox.OpChanges && failing.Add(-1) >= 0 {
+				return errors.New("disk on fire")
+			}
+			return next(ctx)
+		})
+		f.deliver(t, "alice", "Other", plainMail)
+		c := login(t, f.start(t))
+		for _, begin := range []string{"IDLE", "NOTIFY SET (selected (MessageNew MessageExpunge)) (personal (MessageNew MessageExpunge))"} {
+			c.ok("SELECT INBOX")
+			if begin != "IDLE" {
+				c.ok(begin)
+			} else if how != "INBOX" {
+				continue
+			} else {
+				_, err := io.WriteString(c, "i IDLE\r\n")
+				require.NoError(t, err)
+				require.Equal(t, "+ idling\r\n", c.line())
+			}
+			time.Sleep(20 * time.Millisecond)
+			failing.Store(2)
+			f.deliver(t, "alice", how, plainMail)
+			require.Regexp(t, `^\* (\d+ EXISTS|STATUS Other \(MESSAGES 2 )`, c.line(), begin)
+			require.Negative(t, failing.Load())
+			if begin == "IDLE" {
+				_, err := io.WriteString(c, "DONE\r\n")
+				require.NoError(t, err)
+				require.Equal(t, "i OK IDLE done\r\n", c.line())
+			}
+		}
+	}
 }
 
 // BenchmarkNotify measures how long after a delivery the sessions in IDLE are told: 1,000 of them on 100 Maildirs. own is a delivery

@@ -38,6 +38,8 @@ func (c *conn) startTLS(ctx context.Context) error {
 		return bad("STARTTLS is not available")
 	case c.net.TLS() != nil:
 		return bad("TLS is active already")
+	case c.deflate != nil: // after UNAUTHENTICATE: TLS would be inside, and what was sent ahead of it in the decompressor
+		return bad("STARTTLS is not possible under compression")
 	case c.in.Buffered() > 0:
 		// Commands behind STARTTLS were put in by somebody in between (T01): none of them is run.
 		return errors.New("commands behind STARTTLS")

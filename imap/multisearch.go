@@ -40,8 +40,9 @@ func (in *searchSources) any(is func(*searchSource) bool) bool {
 }
 
 // eSearch answers ESEARCH.
-func (c *conn) eSearch(ctx context.Context) error {
+func (c *conn) eSearch(ctx context.Context) (err error) {
 	s, in := c.newSearch(byUID), searchSources{}
+	defer func() { c.saveNothing(&s, err) }()
 	s.returns = returnExtended // §2.1: the answer is ESEARCH in any case
 	c.dec.SP()
 	if c.peekWord("IN") {
@@ -227,9 +228,6 @@ func (c *conn) searchOne(ctx context.Context, s *searching, name string) error {
 	selected := c.box != nil && c.box.name == name
 	if !selected {
 		defer place.mb.Close()
-	}
-	if s.returns&returnSave != 0 {
-		c.box.saved = nil // RFC 5182 §2.1: also when the search fails
 	}
 	key, res, err := c.find(ctx, s, place)
 	if err != nil {

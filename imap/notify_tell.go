@@ -176,10 +176,7 @@ func (c *conn) tellWaiting(ctx context.Context) {
 	if ctx.Err() != nil {
 		return
 	}
-	err := c.tellNews(ctx)
-	if c.flush() != nil || err != nil {
-		_ = c.net.Close() // wakes the reader
-	}
+	c.sendTold(c.tellNews(ctx))
 }
 
 // tellNews tells what waits, of the selected mailbox and of others. Its error ends the session.
@@ -336,6 +333,7 @@ func (c *conn) tellState(ctx context.Context, n *notifier, name string, wanted e
 		delete(n.closed, name)
 		if ctx.Err() == nil && !errors.Is(err, mailbox.ErrNotFound) {
 			c.log.LogAttrs(ctx, slog.LevelWarn, "news not known", slog.String("user", c.user), slog.String("error", err.Error()))
+			c.askAgain(n, name)
 		}
 	}
 }

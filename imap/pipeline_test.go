@@ -178,6 +178,23 @@ func TestPipelineShutdown(t *testing.T) {
 	require.NoError(t, <-down)
 }
 
+// A client that has not read a large reply yet, and waits in IDLE or under NOTIFY, is told all of it, and the goodbye when the selected
+// mailbox goes.
+func TestPipelineGoodbye(t *testing.T) {
+	for _, how := range []string{"IDLE", "NOTIFY SET (selected (MessageNew MessageExpunge))"} {
+		f := newFixture(t)
+		f.deliver(t, "alice", "Box", letter(100<<10))
+		c := f.startUnbuffered(t)
+		c.ok("SELECT Box")
+		pipelined(t, c, "a FETCH 1 BODY.PEEK[]", "b "+how)
+		time.Sleep(50 * time.Millisecond) // the session waits for us by now
+		require.NoError(t, f.account(t, "alice").Delete(t.Context(), "Box"))
+		time.Sleep(50 * time.Millisecond)
+		rest, _ := io.ReadAll(c.r)
+		require.Regexp(t, `\r\n\)\r\na OK [^\n]*\n(.*\n)?\* BYE .*\r\n$`, string(rest[max(0, len(rest)-300):]), how)
+	}
+}
+
 // T01: replies of before STARTTLS have all left before the handshake begins, and nothing that a client sent before it counts, although
 // the session reads while it writes.
 func TestT01_StartTLSAfterLargeReply(t *testing.T) {

@@ -2,6 +2,7 @@ package imap
 
 import (
 	"context"
+	"errors"
 	"strconv"
 
 	"github.com/goniec-mail/goniec/mailbox"
@@ -38,8 +39,9 @@ func (c *conn) search(ctx context.Context) error    { return c.searchBy(ctx, byN
 func (c *conn) uidSearch(ctx context.Context) error { return c.searchBy(ctx, byUID) }
 
 // searchBy answers SEARCH (RFC 9051 §6.4.4).
-func (c *conn) searchBy(ctx context.Context, by numbering) error {
+func (c *conn) searchBy(ctx context.Context, by numbering) (err error) {
 	s := c.newSearch(by)
+	defer func() { c.saveNothing(&s, err) }()
 	c.dec.SP()
 	if err := c.searchArguments(&s); err != nil {
 		return err
@@ -48,9 +50,6 @@ func (c *conn) searchBy(ctx context.Context, by numbering) error {
 		return err
 	}
 	place := c.selectedPlace()
-	if s.returns&returnSave != 0 {
-		c.box.saved = nil // RFC 5182 §2.1: also when the search fails
-	}
 	key, res, err := c.find(ctx, &s, place)
 	if err != nil {
 		return err
@@ -143,6 +142,14 @@ func (c *conn) returnsList(s *searching) {
 	})
 	if s.returns&returnPartial != 0 && s.returns&returnAll != 0 {
 		d.Fail("ALL and PARTIAL exclude each other") // RFC 9394 §3.1
+	}
+}
+
+// saveNothing is for a search that failed. RFC 5182 §2.1: after NO "$" is empty; after BAD it is what it was.
+func (c *conn) saveNothing(s *searching, err error) {
+	var r *reply
+	if s.returns&returnSave != 0 && c.box != nil && errors.As(err, &r) && r.status == statusNO {
+		c.box.saved = nil
 	}
 }
 

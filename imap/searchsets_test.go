@@ -47,3 +47,27 @@ func TestI03_SearchOfManySets(t *testing.T) {
 		c.ok(command)
 	}
 }
+
+// RFC 5182 §2.1: "$" is empty after a search with SAVE that ends with NO, and what it was after BAD and where nothing was to be saved.
+func TestSavedResultOfFailures(t *testing.T) {
+	f := newFixture(t)
+	for range 3 {
+		f.deliver(t, "alice", "INBOX", plainMail)
+	}
+	c := login(t, f.start(t))
+	c.ok("SELECT INBOX")
+	for command, left := range map[string]int{
+		"SEARCH RETURN (SAVE) 99":                 1,
+		"SEARCH RETURN (SAVE) NONSENSE":           1,
+		"SORT RETURN (SAVE) (DATE) UTF-8 99":      1,
+		"ESEARCH IN (personal) RETURN (SAVE) ALL": 1,
+		"SEARCH RETURN (SAVE) CHARSET X ALL":      0,
+		"SORT RETURN (SAVE) (DATE) X ALL":         0,
+		"ESEARCH RETURN (SAVE) CHARSET X ALL":     0,
+	} {
+		c.ok("SEARCH RETURN (SAVE) 2")
+		_, tagged := c.do(command)
+		require.Regexp(t, map[int]string{0: "^NO", 1: "^BAD"}[left], tagged, command)
+		require.Len(t, c.ok("FETCH $ UID"), left, "%.100s", command)
+	}
+}

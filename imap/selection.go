@@ -307,6 +307,7 @@ func (c *conn) poll(ctx context.Context, what mailbox.Announce) (*mailbox.Update
 		return nil, err
 	}
 	c.log.LogAttrs(ctx, slog.LevelWarn, "changes not known", slog.String("user", c.user), slog.String("error", err.Error()))
+	c.askAgain(c.notifier, c.box.name)
 	return nil, nil
 }
 

@@ -13,8 +13,9 @@ func (c *conn) thread(ctx context.Context) error    { return c.threadBy(ctx, byN
 func (c *conn) uidThread(ctx context.Context) error { return c.threadBy(ctx, byUID) }
 
 // sortBy answers SORT (RFC 5256 §3, RFC 5957, RFC 5267).
-func (c *conn) sortBy(ctx context.Context, by numbering) error {
+func (c *conn) sortBy(ctx context.Context, by numbering) (err error) {
 	s := c.newSearch(by)
+	defer func() { c.saveNothing(&s, err) }()
 	c.dec.SP()
 	if c.peekWord("RETURN") {
 		c.dec.Keyword()
@@ -107,11 +108,7 @@ func (c *conn) findWithCharset(ctx context.Context, s *searching) (key mailbox.C
 	if err := c.updatable(s); err != nil {
 		return key, res, err
 	}
-	place := c.selectedPlace()
-	if s.returns&returnSave != 0 {
-		c.box.saved = nil // RFC 5182 §2.1: also when the search fails
-	}
-	return c.find(ctx, s, place)
+	return c.find(ctx, s, c.selectedPlace())
 }
 
 // threadBy answers THREAD (RFC 5256 §4).
