@@ -37,3 +37,23 @@ func TestNoID(t *testing.T) {
 		require.Equal(t, StateIncoming, e.Jobs[0].State)
 	}
 }
+
+// What Repeated says is of this Enqueue, also when it fails before the Store is asked.
+func TestRepeatedIsOfThisCall(t *testing.T) {
+	q := &Queue{Store: &Memory{}}
+	repeated := false
+	o := Options{Key: "a", Repeated: &repeated}
+	for _, want := range []bool{false, true} {
+		_, err := q.Enqueue(t.Context(), testEnvelope(t, "bob@x.example"), strings.NewReader("x"), o)
+		require.NoError(t, err)
+		require.Equal(t, want, repeated)
+	}
+	_, err := q.Enqueue(t.Context(), testEnvelope(t), strings.NewReader("x"), o)
+	require.Error(t, err)
+	require.False(t, repeated, "no recipients")
+	repeated = true
+	require.NoError(t, q.Close())
+	_, err = q.Enqueue(t.Context(), testEnvelope(t, "bob@x.example"), strings.NewReader("x"), o)
+	require.ErrorIs(t, err, ErrClosed)
+	require.False(t, repeated, "closed")
+}
