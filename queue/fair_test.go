@@ -233,3 +233,36 @@ func TestReportOfSameID(t *testing.T) {
 		require.Equal(t, 3, reports)
 	})
 }
+
+// A mailing does not wait for all of the single mail to other domains: the two kinds take turns.
+func TestMailingHasItsTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var singles, mailings atomic.Int64
+		d := goniec.DelivererFunc(func(_ context.Context, env *goniec.Envelope, _ io.Reader) error {
+			time.Sleep(time.Second)
+			if strings.HasPrefix(env.To[0].Address.Domain(), "m") {
+				mailings.Add(1)
+			} else {
+				singles.Add(1)
+			}
+			return nil
+		})
+		q := &Queue{Store: &Memory{}, Deliverer: d, MaxActive: 5, DelayAfter: -1}
+		const single, mailing = 1000, 40
+		for i := range single {
+			require.NoError(t, q.Deliver(t.Context(), testEnvelope(t, fmt.Sprintf("u@s%d.example", i%20)), strings.NewReader("x")))
+		}
+		var to []string
+		for i := range mailing {
+			to = append(to, fmt.Sprintf("u@m%d.example", i))
+		}
+		require.NoError(t, q.Deliver(t.Context(), testEnvelope(t, to...), strings.NewReader("x")))
+		runQueue(t, q)
+		time.Sleep(time.Minute)
+		require.EqualValues(t, mailing, mailings.Load())
+		require.Less(t, singles.Load(), int64(single))
+		require.Greater(t, singles.Load(), int64(mailing))
+		time.Sleep(time.Hour)
+		require.EqualValues(t, single, singles.Load())
+	})
+}

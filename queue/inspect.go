@@ -44,6 +44,9 @@ func (q *Queue) explain(e *Entry) {
 
 // Show returns one message. ErrNotFound.
 func (q *Queue) Show(ctx context.Context, id ID) (Entry, error) {
+	if id == "" { // which would be any message
+		return Entry{}, ErrNotFound
+	}
 	for e, err := range q.List(ctx, Filter{ID: id}) {
 		return e, err
 	}
@@ -168,6 +171,9 @@ func (q *Queue) changed(err error) error {
 // other error means that recipients are left in the queue: ErrCorrupt, or trouble of the Store that lasted until ctx ended.
 func (q *Queue) Expire(ctx context.Context, id ID) error {
 	q.init()
+	if id == "" { // which would be any message
+		return ErrNotFound
+	}
 	leases, err := q.Store.Claim(ctx, ClaimRequest{ID: id, Now: q.now(), Max: 1 << 20, Worker: "expire"})
 	if err != nil {
 		return err

@@ -32,6 +32,7 @@ type model struct {
 	bulky    int                  // of those: at mailings
 	begun    time.Time            // the last attempt at all
 	calls    int
+	claiming atomic.Int64 // claims under way
 	claimAt  time.Time
 	claims   int          // at that moment
 	panics   atomic.Int64 // those that were meant
@@ -42,6 +43,7 @@ type modelMsg struct {
 	id     ID
 	env    *goniec.Envelope
 	since  time.Time
+	until  time.Time // HoldUntil, as it is kept; zero = none: since may be a second ahead of a new Queue whose clock was set back
 	jobs   []*modelJob
 	fate   []EventKind // of each recipient, once it has one
 	told   []int       // reports of failure, by recipient
@@ -123,7 +125,7 @@ func (m *model) drowse() {
 // Put follows new mail; its reports the Queue stores by Settle. It may be tried before Put returns.
 func (m *model) Put(ctx context.Context, msg Message) (ID, error) {
 	n := len(msg.Envelope.To)
-	x := &modelMsg{id: ID(msg.Envelope.ID), env: msg.Envelope.Clone(), since: msg.Since}
+	x := &modelMsg{id: ID(msg.Envelope.ID), env: msg.Envelope.Clone(), since: msg.Since, until: msg.Due}
 	x.fate, x.told, x.tried = make([]EventKind, n), make([]int, n), make([]bool, n)
 	m.mu.Lock()
 	x.regroup(msg.Groups, latest(msg.Since, msg.Due), msg.Hold, m.q.now())
@@ -165,7 +167,9 @@ func (m *model) expiry(x *modelMsg) time.Time {
 
 // Claim checks what is handed out.
 func (m *model) Claim(ctx context.Context, r ClaimRequest) ([]Lease, error) {
+	m.claiming.Add(1)
 	m.drowse()
+	m.claiming.Add(-1)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if now := m.q.now(); !now.Equal(m.claimAt) {
@@ -308,7 +312,7 @@ func (m *model) ended(t *modelTry) {
 		if d.successes++; d.successes >= d.window && d.window < d.limits.MaxWindow {
 			d.window, d.successes = d.window+1, 0
 		}
-	case d.dead > 0 && !d.revived && real.paused: // from before it died
+	case d.dead > 0 && real.paused: // from before it died; somebody may have flushed it, and the Queue was busy since
 	default:
 		d.failures++
 		d.successes = 0
@@ -522,8 +526,8 @@ func (m *model) permitted(d *modelDest, x *modelMsg) {
 	if r := m.q.Rate; r > 0 && now.Sub(m.begun) < perSecond(r)-time.Microsecond {
 		m.fault("attempt %v after the last one, and the rate is %v", now.Sub(m.begun), r)
 	}
-	if x != nil && x.since.After(now) && !x.forced {
-		m.fault("attempt at %s before its HoldUntil", x.id)
+	if x != nil && x.until.After(now) && !x.forced {
+		m.fault("attempt at %s %v before its HoldUntil", x.id, x.until.Sub(now))
 	}
 }
 

@@ -406,6 +406,9 @@ func (s *modelScript) check() {
 	}
 	for name, w := range s.waiting(30*time.Second + 300*s.slow) {
 		idle := s.q.now().Sub(s.dest(name).begun) > 30*time.Second+300*s.slow
+		if s.claiming.Load() > 0 {
+			break // it looks for work, one destination after the other: what it finds takes the place that is free
+		}
 		if idle && s.active < s.q.o.active && (w[0] > 0 || s.bulky < s.q.bulkRoom()) {
 			s.q.sched.mu.Lock()
 			s.fault("%s has %v jobs due and is not tried; %d attempts under way, %d at mailings; %+v", name, w, s.active, s.bulky, s.q.sched.dests[name])

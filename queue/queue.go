@@ -197,6 +197,9 @@ type Options struct {
 // there is no space, 451 4.3.2 when the Queue is closed; an error of msg as it is. A repetition (see Options.Key) is no error, and no event.
 func (q *Queue) Enqueue(ctx context.Context, env *goniec.Envelope, msg io.Reader, o Options) (ID, error) {
 	q.init()
+	if o.Repeated != nil {
+		*o.Repeated = false
+	}
 	if q.sched.closing() {
 		return "", goniec.NewStatus(451, goniec.EnhancedCode{4, 3, 2}, "the queue is closed").WithCause(ErrClosed)
 	}
@@ -209,11 +212,11 @@ func (q *Queue) Enqueue(ctx context.Context, env *goniec.Envelope, msg io.Reader
 		m.Due = m.Since
 	}
 	id, err := q.Store.Put(ctx, m)
-	if o.Repeated != nil {
-		*o.Repeated = errors.Is(err, ErrKnown)
-	}
 	switch {
 	case errors.Is(err, ErrKnown):
+		if o.Repeated != nil {
+			*o.Repeated = true
+		}
 		q.o.logger.Info("queued before", "id", string(id), "from", env.From.String())
 		return id, nil
 	case errors.Is(err, ErrFull):
