@@ -125,7 +125,7 @@ func TestWatchAccountMadeAgain(t *testing.T) {
 func TestWatchShared(t *testing.T) {
 	for name, limit := range map[string]int{"watched": 0, "polled": 1} {
 		t.Run(name, func(t *testing.T) {
-			s := &maildir.Store{Root: t.TempDir(), MaxWatches: limit}
+			s := maildir.PollEvery(&maildir.Store{Root: t.TempDir(), MaxWatches: limit}, 50*time.Millisecond)
 			defer s.Close()
 			a, err := s.Account(t.Context(), "u")
 			require.NoError(t, err)

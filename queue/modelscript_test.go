@@ -24,7 +24,7 @@ import (
 // TestSchedulerModel drives the Queue by random scripts beside a model of what it promises: windows, limits, rates, pauses and probes,
 // turns, holds, expiry, reports, what people do meanwhile, restarts and jumps of the clock. GONIEC_SEED=n runs one script alone.
 func TestSchedulerModel(t *testing.T) {
-	from, n := uint64(1), uint64(30)
+	from, n := uint64(1), uint64(12)
 	if peertest.LongForm() {
 		n = 1500
 	}

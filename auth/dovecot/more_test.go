@@ -250,7 +250,7 @@ func TestRequestTimeout(t *testing.T) {
 
 // script is a server that says what it likes to our client.
 func script(t *testing.T, lines string) *Client {
-	return &Client{Timeout: time.Minute, Dial: func(context.Context, string) (net.Conn, error) {
+	return &Client{Timeout: 5 * time.Second, Dial: func(context.Context, string) (net.Conn, error) {
 		client, server := net.Pipe()
 		go func() {
 			defer server.Close()
