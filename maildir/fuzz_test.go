@@ -132,6 +132,8 @@ func FuzzList(f *testing.F) {
 	f.Add([]byte("3 V1 N2 G000102030405060708090a0b0c0d0e0f\n1 :a\n2 W3 Pid :b:2,S\n"), uint16(50))
 	f.Add([]byte("1 5 9\n3 x\n4 y:2,\n"), uint16(3))
 	f.Add([]byte("3 V4294967295 N4294967295\n4294967294 :a\n"), uint16(1))
+	f.Add([]byte("1\v1 1\n1 0\n"), uint16(2))
+	f.Add([]byte(" 1 1 1\n1 0\n"), uint16(2))
 	f.Fuzz(func(t *testing.T, data []byte, cut uint16) {
 		type line struct {
 			uid  uint32

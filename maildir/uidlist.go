@@ -61,13 +61,16 @@ func newFolderID() string {
 }
 
 func parseListHeader(line string) (h listHeader, version int, err error) {
-	fields := strings.Fields(line)
+	fields := strings.Split(strings.TrimRight(line, " "), " ")
 	if len(fields) == 3 && fields[0] == "1" {
 		h.validity, h.next = parseUID(fields[1]), parseUID(fields[2])
 		version = 1
 	} else if len(fields) >= 3 && fields[0] == "3" {
 		version = 3
 		for _, f := range fields[1:] {
+			if f == "" {
+				continue
+			}
 			switch f[0] {
 			case 'V':
 				h.validity = parseUID(f[1:])
