@@ -53,7 +53,8 @@ func compose(o *options, log io.Writer) (_ *system, err error) {
 	if err != nil {
 		return nil, err
 	}
-	mail := mailbox.WithFolders(&maildir.Store{Root: o.mail, Logger: logger}, mailbox.UsualFolders()...)
+	files := &maildir.Store{Root: o.mail, Logger: logger}
+	mail := mailbox.WithFolders(files, mailbox.UsualFolders()...)
 	store := mailbox.WithSharing(mail, mailbox.Sharing{
 		Index: shares, PublicUser: o.public, Canonical: auth.FoldName, Exists: exists(directory),
 	})
@@ -68,7 +69,7 @@ func compose(o *options, log io.Writer) (_ *system, err error) {
 	local.MayRelay = func(*goniec.Envelope) bool { return false }
 
 	hands := &control.Server{Queue: q, Logger: logger}
-	return &system{queue: q, spool: spool, history: history, shares: shares, control: hands, policies: policies, socket: o.control, hold: o.hold, services: listening(
+	return &system{queue: q, spool: spool, history: history, shares: shares, files: files, control: hands, policies: policies, socket: o.control, hold: o.hold, services: listening(
 		service{"receive", "smtp", o.smtp, &smtp.Server{
 			Addr: o.smtp, Hostname: o.hostname, TLSConfig: tlsConfig, Logger: logger, BareNewlines: o.bareNewlines,
 			Handler: smtp.DeliverTo(q), Trace: refusals,

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/goniec-mail/goniec/dnsmx"
+	"github.com/goniec-mail/goniec/maildir"
 	"github.com/goniec-mail/goniec/queue"
 	"github.com/goniec-mail/goniec/queue/control"
 )
@@ -53,6 +54,7 @@ type system struct {
 	spool    *queue.FileStore
 	shares   io.Closer
 	history  *queue.FileHistory
+	files    *maildir.Store
 	control  *control.Server
 	policies *dnsmx.STS // nil = none
 	socket   string
@@ -61,7 +63,7 @@ type system struct {
 
 // run serves until ctx ends or a service fails.
 func (s *system) run(ctx context.Context, o *options, out io.Writer) (err error) {
-	defer func() { err = errors.Join(err, s.spool.Close(), s.history.Close(), s.shares.Close()) }()
+	defer func() { err = errors.Join(err, s.spool.Close(), s.history.Close(), s.shares.Close(), s.files.Close()) }()
 	if len(s.services) == 0 {
 		return errors.New("nothing to serve: every address is empty")
 	}
